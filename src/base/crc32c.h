@@ -1,0 +1,13 @@
+// CRC32C (Castagnoli, RFC 3720 appendix B.4): the checksum of cached blocks and of uploads.
+// SSE4.2 where the CPU has it (about 20 GB/s with three interleaved streams), a table elsewhere. Pure function.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace s3cache {
+
+// crc32c(0, "123456789", 9) == 0xE3069283; chain by passing the last result.
+uint32_t crc32c(uint32_t crc, const void* data, size_t n);
+
+}  // namespace s3cache

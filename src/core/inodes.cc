@@ -1,0 +1,76 @@
+#include "core/inodes.h"
+
+#include <string>
+
+namespace s3cache::core {
+
+using meta::Inode;
+using meta::Table;
+
+namespace {
+// An S3 key has at most 1,024 bytes, so no path has more than 512 components; a longer chain is a cycle.
+constexpr int kMaxDepth = 512;
+}  // namespace
+
+Inodes::Inodes(meta::MetaStore& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {
+  auto root = store_.get(Table::kInode, meta::id_key(meta::kRootIno));
+  if (root.ok() && root->has_value()) return;
+  Inode inode;
+  inode.kind = meta::Kind::kDirectory;
+  inode.kind_known = true;
+  inode.implicit_dir = true;
+  meta::Batch batch;
+  batch.put(Table::kInode, meta::id_key(meta::kRootIno), inode.encode());
+  store_.apply(std::move(batch));
+}
+
+Result<Inode> Inodes::get(uint64_t ino) {
+  auto value = store_.get(Table::kInode, meta::id_key(ino));
+  if (!value.ok()) return value.error();
+  if (!value->has_value()) return Error{Code::kNotFound, ("inode " + std::to_string(ino)) + " is not known"};
+  auto inode = Inode::decode(**value);
+  if (!inode) return Error{Code::kCorrupt, ("inode " + std::to_string(ino)) + " has an unreadable record"};
+  return std::move(*inode);
+}
+
+Result<Inode> Inodes::update(uint64_t ino, const Change& change) {
+  MutexLock lock(stripe(ino));
+  auto inode = get(ino);
+  if (!inode.ok()) return inode;
+  meta::Batch batch;
+  if (!change(*inode, batch)) return inode;
+  batch.put(Table::kInode, meta::id_key(ino), inode->encode());
+  store_.apply(std::move(batch));
+  return inode;
+}
+
+Result<std::string> Inodes::key_of(uint64_t ino) {
+  if (ino == meta::kRootIno) return prefix_;
+  std::vector<std::string> names;
+  auto snapshot = store_.snapshot();
+  bool directory = false;
+  for (uint64_t at = ino; at != meta::kRootIno;) {
+    auto value = snapshot->get(Table::kInode, meta::id_key(at));
+    if (!value.ok()) return value.error();
+    auto inode = value->has_value() ? Inode::decode(**value) : std::nullopt;
+    if (!inode || names.size() >= kMaxDepth) return Error{Code::kNotFound, ("inode " + std::to_string(ino)) + " has no path any more"};
+    if (at == ino) directory = inode->kind == meta::Kind::kDirectory;
+    names.push_back(std::move(inode->name));
+    at = inode->parent;
+  }
+  std::string key = prefix_;
+  for (auto it = names.rbegin(); it != names.rend(); ++it) {
+    if (it != names.rbegin()) key += '/';
+    key += *it;
+  }
+  if (directory) key += '/';
+  return key;
+}
+
+Result<std::string> Inodes::child_key(uint64_t parent, std::string_view name) {
+  auto key = key_of(parent);
+  if (!key.ok()) return key;
+  return *key + std::string(name);
+}
+
+}  // namespace s3cache::core

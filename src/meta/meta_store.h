@@ -1,0 +1,119 @@
+// MetaStore: the durable tables of one cache directory, in one LMDB environment.
+//
+// One writer thread commits groups: apply() puts a batch into the overlay, where every later read sees it at once,
+// and returns; the writer takes what has gathered and commits it in one fully synced transaction (0.3 ms each).
+// Callers that wait for durability make the writer start at once; others may be held back a few ms to group.
+// A batch is atomic: on disk all of it or nothing, and batches become durable in the order of apply().
+//
+// Threads: every method from any thread. Reads take the overlay pointer and the LMDB read transaction under one
+// shared lock, so a read never misses a batch between the two. No reader outlives its call (a reader held open over 200
+// commits grew the file from 28 to 463 MB).
+// Owns: the environment, the writer thread, the map size (grows by itself: 0.9.24 needs no live transaction then).
+// Errors: kNoSpace (disk full; the store stays usable), kCorrupt, kNewerFormat, kBusy, kIo.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace s3cache::meta {
+
+// Stable on disk: never renumber. Key and value layouts are in meta/records.h.
+enum class Table : uint8_t {
+  kState = 0,    // name -> value: format version, id counters, clean flag, boot id
+  kDirent = 1,   // be64(parent) name ['/'] -> Dirent
+  kInode = 2,    // be64(ino) -> Inode
+  kExt = 3,      // be64(ino) -> Ext: symlink target, xattrs, kept headers
+  kDir = 4,      // be64(ino) -> Dir: listed_at, complete
+  kFile = 5,     // be64(fid) -> File
+  kMap = 6,      // be64(fid) be32(chunk) -> page bitmap of 32 MiB
+  kCrc = 7,      // be64(fid) be32(chunk) -> CRC32C of 64 KiB blocks of 16 MiB
+  kDirty = 8,    // be64(ino) be64(offset) -> Extent
+  kJournal = 9,  // be64(seq) -> Intent
+  kTrash = 10,   // be64(fid) -> ""
+};
+inline constexpr int kTableCount = 11;
+
+class Batch {
+ public:
+  void put(Table table, std::string key, std::string value);
+  void erase(Table table, std::string key);
+  bool empty() const { return ops_.empty(); }
+  size_t size() const { return ops_.size(); }
+
+  struct Op {
+    Table table;
+    std::string key;
+    std::optional<std::string> value;  // nullopt: erase
+  };
+  const std::vector<Op>& ops() const { return ops_; }
+  std::vector<Op>& ops() { return ops_; }
+
+ private:
+  std::vector<Op> ops_;
+};
+
+struct Options {
+  std::string path;                    // the LMDB file; its folder exists
+  size_t initial_map_bytes = 1 << 30;  // address space only
+  bool read_only_fallback = false;
+};
+
+struct StoreStats {
+  uint64_t commits = 0, ops_committed = 0, entries[kTableCount] = {};
+  uint64_t file_bytes = 0, map_bytes = 0, overlay_ops = 0;
+};
+
+class MetaStore {
+ public:
+  // Opens or makes the store. A damaged one is kCorrupt, one of a later format kNewerFormat: the caller decides
+  // whether to rebuild (rename aside and open anew).
+  static Result<std::unique_ptr<MetaStore>> open(const Options& options);
+  virtual ~MetaStore() = default;  // commits what is pending
+
+  using Durable = std::function<void(Status)>;
+  // Visible at once. `durable`, if given, runs on the writer thread after the commit (or with the error that
+  // stopped it; then the batch is dropped from the overlay and no longer visible).
+  // Blocks only while the overlay is full (64 MiB of pending operations).
+  virtual void apply(Batch batch, Durable durable = nullptr) = 0;
+  // apply() and wait for the disk.
+  virtual Status apply_durable(Batch batch) = 0;
+  // Waits until everything applied before is durable.
+  virtual Status flush() = 0;
+
+  // nullopt: no such record.
+  virtual Result<std::optional<std::string>> get(Table table, std::string_view key) = 0;
+
+  // Visits records with key >= from that start with prefix, in key order, overlay merged in, at most `limit`.
+  // `visit` runs inside the read transaction: it copies what it needs and returns false to stop; it must not call
+  // the store. The views die with the call.
+  using Visit = std::function<bool(std::string_view key, std::string_view value)>;
+  virtual Status scan(Table table, std::string_view from, std::string_view prefix, size_t limit,
+                      const Visit& visit) = 0;
+
+  // Reads of one consistent moment: many gets for the price of one transaction. Keep it within one function;
+  // never over a wait.
+  class Snapshot {
+   public:
+    virtual ~Snapshot() = default;
+    virtual Result<std::optional<std::string>> get(Table table, std::string_view key) = 0;
+    virtual Status scan(Table table, std::string_view from, std::string_view prefix, size_t limit,
+                        const Visit& visit) = 0;
+  };
+  virtual std::unique_ptr<Snapshot> snapshot() = 0;
+
+  // The next number of the one counter for inodes, file ids and incarnations; never 0 or 1, never given twice, also
+  // after a crash: blocks of 1,024 are reserved durably before the first of them is handed out.
+  virtual Result<uint64_t> next_id() = 0;
+
+  virtual StoreStats stats() const = 0;
+};
+
+}  // namespace s3cache::meta

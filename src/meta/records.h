@@ -1,0 +1,119 @@
+// Record codecs: what lies in the tables of MetaStore, version 1 of the format. src/DESIGN.md gives the reasons.
+//
+// Every value starts with a version byte; decode() answers nullopt for another version, a short or an overlong record
+// (the caller treats that record as absent, except in kJournal and kDirty, which go to the quarantine).
+// No value is over 1,900 bytes (LMDB keeps it on the page). Integers are big-endian.
+// Threads: pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace s3cache::meta {
+
+inline constexpr uint64_t kRootIno = 1;
+inline constexpr size_t kMaxValue = 1900;
+
+enum class Kind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2, kSpecial = 3 };
+
+// Where mode, uid, gid and times of an inode come from.
+enum class AttrSource : uint8_t {
+  kListing = 0,  // size, ETag and LastModified only; the rest is the mount's default
+  kHead = 1,     // the object's own headers, good for this (ETag, LastModified)
+  kHeadYoung = 2,  // as kHead, but the server's Date was < LastModified + 2 s: asked once more past the TTL
+  kLocal = 3,    // set here, upload pending
+};
+
+// A name in a directory. ino 0: known to be absent (a negative entry).
+struct Dirent {
+  uint64_t ino = 0;
+  int64_t checked_at_ns = 0;  // wall clock of the last word of the server on this name
+  std::string encode() const;
+  static std::optional<Dirent> decode(std::string_view v);
+};
+
+struct Inode {
+  uint64_t parent = 0;
+  Kind kind = Kind::kFile;
+  AttrSource source = AttrSource::kListing;
+  bool kind_known = false;      // false: listed, at most 4,095 bytes, never asked (may be a symlink or special)
+  bool implicit_dir = false;    // a directory without an object of its own
+  uint32_t mode = 0;            // with type bits, 0: the mount's default
+  uint32_t uid = 0, gid = 0;
+  bool has_owner = false;       // uid, gid came with the object
+  uint32_t rdev = 0;
+  int64_t size = 0;
+  int64_t mtime_ns = 0, ctime_ns = 0, atime_ns = 0;
+  int64_t last_modified_s = 0;
+  uint64_t fid = 0;             // cache file of this version, 0: none yet
+  int64_t base_len = 0;         // bytes at or past it never come from S3
+  uint32_t flags = 0;           // for later versions of the program, kept as they are
+  std::string etag;             // at most 255 bytes
+  std::string name;             // the last component, at most 255 bytes, without '/'
+  std::string encode() const;
+  static std::optional<Inode> decode(std::string_view v);
+};
+
+// Cold part of an inode.
+struct Ext {
+  std::string symlink;                                            // target
+  std::string xattrs;                                             // the raw x-amz-meta-xattr value
+  std::vector<std::pair<std::string, std::string>> headers;       // kept headers
+  std::string encode() const;   // drops headers from the end until it fits kMaxValue
+  static std::optional<Ext> decode(std::string_view v);
+};
+
+struct Dir {
+  int64_t listed_at_ns = 0;  // wall clock of the start of the last complete listing
+  bool complete = false;     // a name that is not a dirent does not exist (as of listed_at)
+  std::string encode() const;
+  static std::optional<Dir> decode(std::string_view v);
+};
+
+enum class FileState : uint8_t { kPartial = 0, kSealed = 1, kModified = 2 };
+
+// One cache file: one version of one object.
+struct File {
+  FileState state = FileState::kPartial;
+  bool synced = false;        // known to be on the disk's platters: trusted after a power cut
+  bool registered = false;    // was handed to the kernel once: immutable for ever
+  uint64_t ino = 0;
+  int64_t size = 0;
+  int64_t valid_bytes = 0;    // for the budget, as of the last write of this record
+  int64_t last_used_s = 0;
+  uint64_t key_hash = 0;      // of the S3 key: ghost entries and eviction
+  std::string etag;
+  std::string encode() const;
+  static std::optional<File> decode(std::string_view v);
+};
+
+// Validity of 4 KiB pages in one 32 MiB chunk: 8,192 bits, bit i of byte i/8 (LSB first). A full chunk is one byte on disk.
+// REQUIRES: encode: bits.size() == 1024.
+std::string encode_bitmap(std::string_view bits);
+std::optional<std::string> decode_bitmap(std::string_view v);  // always 1,024 bytes
+
+// CRC32C of the 256 blocks of 64 KiB in one 16 MiB chunk; known[i] says whether crc[i] holds.
+struct CrcChunk {
+  std::array<uint32_t, 256> crc{};
+  std::array<bool, 256> known{};
+  std::string encode() const;  // 1 + 32 + 4 bytes for each known block
+  static std::optional<CrcChunk> decode(std::string_view v);
+};
+
+// Keys.
+std::string dirent_key(uint64_t parent, std::string_view name, bool directory);
+struct DirentKey {
+  uint64_t parent;
+  std::string_view name;  // without the '/'
+  bool directory;
+};
+std::optional<DirentKey> parse_dirent_key(std::string_view key);
+std::string id_key(uint64_t id);                         // kInode, kExt, kDir, kFile, kTrash
+std::string chunk_key(uint64_t fid, uint32_t chunk);     // kMap, kCrc
+
+}  // namespace s3cache::meta
