@@ -22,9 +22,9 @@ enum class Sink { kStderr, kSyslog, kFile };
 struct Options {
   Level level = Level::kWarn;
   Sink sink = Sink::kStderr;
-  std::string file;          // for kFile
-  std::string ident;         // program name in front of syslog and stderr lines
-  bool timestamps = true;    // off: no_time_stamp_msg
+  std::string file = {};   // for kFile
+  std::string ident = {};  // program name in front of syslog and stderr lines
+  bool timestamps = true;  // off: no_time_stamp_msg
 };
 
 // Replaces the process's sink. Errors: the file cannot be opened.
@@ -39,7 +39,9 @@ void write(Level level, std::string_view message);
 namespace detail {
 extern std::atomic<int> threshold;
 }
-inline bool enabled(Level l) { return static_cast<int>(l) >= detail::threshold.load(std::memory_order_relaxed); }
+inline bool enabled(Level l) {
+  return static_cast<int>(l) >= detail::threshold.load(std::memory_order_relaxed);
+}
 
 template <class... A>
 void debug(fmt::format_string<A...> f, A&&... a) {

@@ -1,11 +1,11 @@
 // S3Client: the verbs of one bucket, asynchronously. The seam for fakes (FakeS3) and faults (FaultyS3).
 //
-// Every call returns at once. Callbacks and sinks run on a network thread of the client, once each, never under a
-// lock of the client; they must not block (hand work to another thread). A call after shutdown() completes with
-// kCancelled. Keys are raw bytes, without the leading '/'; the mount's prefix is already part of them.
-// Retries (429, 5xx, SlowDown, resets, short bodies), clock skew, re-signing and connection reuse happen inside.
-// Threads: every method from any thread.
-// Errors: kNotFound (404), kAccessDenied (403), kStale (412), kInvalid (other 4xx), kUnavailable (retries used up),
+// Every call returns at once. Callbacks and sinks run on a network thread of the client, once each, never
+// under a lock of the client; they must not block (hand work to another thread). A call after shutdown()
+// completes with kCancelled. Keys are raw bytes, without the leading '/'; the mount's prefix is already part
+// of them. Retries (429, 5xx, SlowDown, resets, short bodies), clock skew, re-signing and connection reuse
+// happen inside. Threads: every method from any thread. Errors: kNotFound (404), kAccessDenied (403), kStale
+// (412), kInvalid (other 4xx), kUnavailable (retries used up),
 //   kTimeout (no progress), kCorrupt (an answer that contradicts itself), kCancelled.
 // Units: bytes, UNIX seconds.
 #pragma once
@@ -16,6 +16,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,16 +45,16 @@ enum class Priority : uint8_t {
 };
 
 struct GetRequest {
-  std::string key;
+  std::string key = {};
   int64_t offset = 0;
-  int64_t length = -1;      // -1: to the end. offset 0 with -1 sends no Range header
-  std::string if_match;     // ETag without quotes; empty: no condition
+  int64_t length = -1;        // -1: to the end. offset 0 with -1 sends no Range header
+  std::string if_match = {};  // ETag without quotes; empty: no condition
   Priority priority = Priority::kForeground;
 };
 
-// Receives one GET. Order: on_headers once, on_data any number of times, on_done once (also alone, on failure).
-// A retry in the middle resumes at the first byte not yet delivered and insists on the same ETag, so offsets
-// passed to on_data never repeat and never jump.
+// Receives one GET. Order: on_headers once, on_data any number of times, on_done once (also alone, on
+// failure). A retry in the middle resumes at the first byte not yet delivered and insists on the same ETag,
+// so offsets passed to on_data never repeat and never jump.
 class GetSink {
  public:
   virtual ~GetSink() = default;
@@ -66,27 +67,27 @@ class GetSink {
 };
 
 struct ListRequest {
-  std::string prefix;
-  bool delimiter = true;           // '/' or none
-  std::string continuation;        // the last page's next_token; empty: the first page
-  std::string start_after;         // only with an empty continuation
+  std::string prefix = {};
+  bool delimiter = true;          // '/' or none
+  std::string continuation = {};  // the last page's next_token; empty: the first page
+  std::string start_after = {};   // only with an empty continuation
   int max_keys = 1000;
   Priority priority = Priority::kForeground;
 };
 
 struct ListedObject {
-  std::string key;
+  std::string key = {};
   int64_t size = 0;
-  std::string etag;                // without quotes
-  int64_t last_modified = 0;       // s
+  std::string etag;           // without quotes
+  int64_t last_modified = 0;  // s
 };
 
 struct ListPage {
-  std::vector<ListedObject> objects;     // as the server ordered them
-  std::vector<std::string> prefixes;     // common prefixes, each ending in '/'
+  std::vector<ListedObject> objects;  // as the server ordered them
+  std::vector<std::string> prefixes;  // common prefixes, each ending in '/'
   bool truncated = false;
-  std::string next_token;                // for ListRequest::continuation
-  int64_t server_date = 0;               // s
+  std::string next_token;   // for ListRequest::continuation
+  int64_t server_date = 0;  // s
 };
 
 using HeadCallback = std::function<void(Result<ObjectInfo>)>;
@@ -107,7 +108,8 @@ class S3Client {
   virtual RequestId head(std::string key, Priority priority, HeadCallback done) = 0;
   virtual RequestId list(ListRequest request, ListCallback done) = 0;
 
-  // Best effort: the callback still comes once, with kCancelled or with the result that was already on its way.
+  // Best effort: the callback still comes once, with kCancelled or with the result that was already on its
+  // way.
   virtual void cancel(RequestId id) = 0;
   // A background request that somebody now waits for. Unknown ids are ignored.
   virtual void promote(RequestId id) = 0;

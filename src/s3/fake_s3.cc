@@ -1,0 +1,432 @@
+#include "s3/fake_s3.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+#include "s3/fake_listing.h"
+
+namespace s3cache::s3 {
+
+namespace {
+
+constexpr std::chrono::milliseconds kWaitLimit{10'000};
+
+std::string etag_of(const std::string& data, int64_t size) {
+  return fmt::format("{:08x}{:08x}{:x}", crc32c(0, data.data(), data.size()),
+                     crc32c(0x5eed, data.data(), data.size()), size);
+}
+
+}  // namespace
+
+FakeS3::FakeS3(const Clock& clock) : clock_(clock), thread_([this] { run(); }) {}
+
+FakeS3::~FakeS3() { shutdown(); }
+
+// --- the bucket
+// -----------------------------------------------------------------------------------------------
+
+void FakeS3::store(const std::string& key, Object object) {
+  MutexLock l(mu_);
+  objects_[key] = std::move(object);
+}
+
+std::string FakeS3::put(const std::string& key, std::string data, Headers headers) {
+  Object o;
+  o.size = static_cast<int64_t>(data.size());
+  o.etag = etag_of(data, o.size);
+  o.last_modified = clock_.wall_s();
+  o.data = std::move(data);
+  o.headers = std::move(headers);
+  std::string etag = o.etag;
+  store(key, std::move(o));
+  return etag;
+}
+
+std::string FakeS3::put_pattern(const std::string& key, int64_t size, Headers headers) {
+  Object o;
+  o.size = size;
+  o.etag = etag_of("pattern", size);
+  o.last_modified = clock_.wall_s();
+  o.headers = std::move(headers);
+  std::string etag = o.etag;
+  store(key, std::move(o));
+  return etag;
+}
+
+void FakeS3::put_object(const std::string& key, Object object) {
+  if (!object.data.empty()) object.size = static_cast<int64_t>(object.data.size());
+  store(key, std::move(object));
+}
+
+bool FakeS3::erase(const std::string& key) {
+  MutexLock l(mu_);
+  return objects_.erase(key) > 0;
+}
+
+std::byte FakeS3::pattern_byte(int64_t offset) {
+  // Differs between pages and inside each page, so that shifted or repeated pages are seen.
+  const auto o = static_cast<uint64_t>(offset);
+  return static_cast<std::byte>((o * 0x9E3779B97F4A7C15u >> 56) ^ o >> 12);
+}
+
+// --- how it answers
+// -------------------------------------------------------------------------------------------
+
+void FakeS3::set_page_size(int max_keys) {
+  MutexLock l(mu_);
+  page_size_ = max_keys;
+}
+void FakeS3::set_out_of_order(bool on) {
+  MutexLock l(mu_);
+  out_of_order_ = on;
+}
+void FakeS3::set_omit_etags(bool on) {
+  MutexLock l(mu_);
+  omit_etags_ = on;
+}
+void FakeS3::set_omit_dates(bool on) {
+  MutexLock l(mu_);
+  omit_dates_ = on;
+}
+void FakeS3::set_chunk(int64_t bytes) {
+  MutexLock l(mu_);
+  chunk_ = bytes;
+}
+void FakeS3::set_failure(std::function<std::optional<Error>(const RequestInfo&)> f) {
+  MutexLock l(mu_);
+  failure_ = std::move(f);
+}
+
+// --- manual mode
+// ----------------------------------------------------------------------------------------------
+
+FakeS3::JobPtr FakeS3::find(RequestId id) {
+  for (const JobPtr& j : jobs_)
+    if (j->info.id == id) return j;
+  return nullptr;
+}
+
+void FakeS3::set_manual(bool on) {
+  MutexLock l(mu_);
+  manual_ = on;
+  changed_.notify_all();
+}
+
+void FakeS3::freeze(RequestId id) {
+  MutexLock l(mu_);
+  if (const JobPtr j = find(id)) evaluate(*j);
+}
+
+void FakeS3::release(RequestId id) {
+  MutexLock l(mu_);
+  if (const JobPtr j = find(id)) j->all_released = true;
+  changed_.notify_all();
+}
+
+void FakeS3::release_headers(RequestId id) { release_data(id, 0); }
+
+void FakeS3::release_data(RequestId id, int64_t bytes) {
+  MutexLock l(mu_);
+  if (const JobPtr j = find(id)) {
+    j->headers_released = true;
+    j->bytes_released += bytes;
+  }
+  changed_.notify_all();
+}
+
+bool FakeS3::release_next() {
+  MutexLock l(mu_);
+  for (const JobPtr& j : jobs_) {
+    if (j->all_released) continue;
+    j->all_released = true;
+    changed_.notify_all();
+    return true;
+  }
+  return false;
+}
+
+std::vector<RequestInfo> FakeS3::pending() const {
+  MutexLock l(mu_);
+  std::vector<RequestInfo> out;
+  for (const JobPtr& j : jobs_) out.push_back(j->info);
+  return out;
+}
+
+bool FakeS3::wait_pending(size_t n) {
+  MutexLock l(mu_);
+  while (jobs_.size() < n)
+    if (!changed_.wait_for(mu_, kWaitLimit)) return jobs_.size() >= n;
+  return true;
+}
+
+bool FakeS3::wait_idle() {
+  MutexLock l(mu_);
+  while (!jobs_.empty())
+    if (!changed_.wait_for(mu_, kWaitLimit)) return jobs_.empty();
+  return true;
+}
+
+// --- the record
+// -----------------------------------------------------------------------------------------------
+
+std::vector<RequestInfo> FakeS3::requests() const {
+  MutexLock l(mu_);
+  return record_;
+}
+
+size_t FakeS3::count(Verb verb) const {
+  MutexLock l(mu_);
+  return static_cast<size_t>(
+      std::count_if(record_.begin(), record_.end(), [verb](const RequestInfo& r) { return r.verb == verb; }));
+}
+
+int64_t FakeS3::bytes_requested() const {
+  MutexLock l(mu_);
+  return bytes_requested_;
+}
+
+void FakeS3::clear_requests() {
+  MutexLock l(mu_);
+  record_.clear();
+  bytes_requested_ = 0;
+}
+
+// --- S3Client
+// -------------------------------------------------------------------------------------------------
+
+RequestId FakeS3::submit(JobPtr job) {
+  MutexLock l(mu_);
+  job->info.id = ++last_id_;
+  job->info.priority = job->priority;
+  job->cancelled = stopping_;
+  if (job->info.verb == Verb::kGet) ++counters_.gets;
+  if (job->info.verb == Verb::kHead) ++counters_.heads;
+  if (job->info.verb == Verb::kList) ++counters_.lists;
+  record_.push_back(job->info);
+  const RequestId id = job->info.id;
+  jobs_.push_back(std::move(job));
+  changed_.notify_all();
+  return id;
+}
+
+RequestId FakeS3::get(GetRequest request, std::shared_ptr<GetSink> sink) {
+  auto job = std::make_shared<Job>();
+  job->info.verb = Verb::kGet;
+  job->info.key = std::move(request.key);
+  job->info.offset = request.offset;
+  job->info.length = request.length;
+  job->info.if_match = std::move(request.if_match);
+  job->priority = request.priority;
+  job->sink = std::move(sink);
+  return submit(std::move(job));
+}
+
+RequestId FakeS3::head(std::string key, Priority priority, HeadCallback done) {
+  auto job = std::make_shared<Job>();
+  job->info.verb = Verb::kHead;
+  job->info.key = std::move(key);
+  job->priority = priority;
+  job->head_done = std::move(done);
+  return submit(std::move(job));
+}
+
+RequestId FakeS3::list(ListRequest request, ListCallback done) {
+  auto job = std::make_shared<Job>();
+  job->info.verb = Verb::kList;
+  job->info.key = request.prefix;
+  job->priority = request.priority;
+  job->info.list = std::move(request);
+  job->list_done = std::move(done);
+  return submit(std::move(job));
+}
+
+void FakeS3::cancel(RequestId id) {
+  MutexLock l(mu_);
+  if (const JobPtr j = find(id)) j->cancelled = true;
+  changed_.notify_all();
+}
+
+void FakeS3::promote(RequestId id) {
+  MutexLock l(mu_);
+  if (const JobPtr j = find(id)) j->priority = Priority::kForeground;
+}
+
+Counters FakeS3::counters() const {
+  MutexLock l(mu_);
+  return counters_;
+}
+
+void FakeS3::shutdown() {
+  {
+    MutexLock l(mu_);
+    stopping_ = true;
+    for (const JobPtr& j : jobs_) j->cancelled = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+// --- answers
+// --------------------------------------------------------------------------------------------------
+
+ObjectInfo FakeS3::info_of(const Object& object) const {
+  ObjectInfo info;
+  info.size = object.size;
+  if (!omit_etags_) info.etag = object.etag;
+  info.last_modified = object.last_modified;
+  if (!omit_dates_) info.server_date = clock_.wall_s();
+  info.headers = object.headers;
+  return info;
+}
+
+void FakeS3::evaluate(Job& job) {
+  if (job.frozen) return;
+  job.frozen = true;
+  if (failure_) {
+    if (auto error = failure_(job.info)) {
+      job.status = std::move(*error);
+      return;
+    }
+  }
+  if (job.info.verb == Verb::kList)
+    evaluate_list(job);
+  else
+    evaluate_get(job);
+}
+
+void FakeS3::evaluate_get(Job& job) {
+  const RequestInfo& r = job.info;
+  const auto it = objects_.find(r.key);
+  if (it == objects_.end()) {
+    job.status = Error{Code::kNotFound, "GET " + r.key + ": NoSuchKey"};
+    return;
+  }
+  job.object = it->second;
+  job.object_info = info_of(job.object);
+  if (r.verb == Verb::kHead) return;
+  const int64_t size = job.object.size;
+  if (!r.if_match.empty() && r.if_match != job.object.etag) {
+    job.status = Error{Code::kStale, "GET " + r.key + ": PreconditionFailed"};
+  } else if (r.offset < 0 || r.length == 0 || r.length < -1) {
+    job.status = Error{Code::kInvalid, "GET " + r.key + ": a range that says nothing"};
+  } else if ((r.offset > 0 || r.length > 0) && r.offset >= size) {
+    job.status = Error{Code::kInvalid, "GET " + r.key + ": InvalidRange"};
+  } else {
+    job.pos = r.offset;
+    job.end = r.length < 0 ? size : r.offset + std::min(r.length, size - r.offset);
+    bytes_requested_ += job.end - job.pos;
+  }
+}
+
+void FakeS3::evaluate_list(Job& job) {
+  FakeListing listing{.order_seed = out_of_order_ ? 1u : 0u, .page_size = page_size_};
+  for (auto it = objects_.lower_bound(job.info.list.prefix);
+       it != objects_.end() && it->first.compare(0, job.info.list.prefix.size(), job.info.list.prefix) == 0;
+       ++it) {
+    const Object& o = it->second;
+    listing.objects.push_back({it->first, o.size, omit_etags_ ? std::string() : o.etag, o.last_modified});
+  }
+  job.page = listing.page(job.info.list);
+  if (!omit_dates_) job.page.server_date = clock_.wall_s();
+}
+
+// --- the thread
+// -----------------------------------------------------------------------------------------------
+
+FakeS3::JobPtr FakeS3::next_runnable() {
+  JobPtr background;
+  for (const JobPtr& j : jobs_) {
+    if (j->cancelled) return j;
+    const bool progress =
+        (j->headers_released && !j->headers_sent) || (j->bytes_released > 0 && j->pos < j->end);
+    if (manual_ && !j->all_released && !(j->sink && progress)) continue;
+    if (j->priority == Priority::kForeground) return j;
+    if (!background) background = j;
+  }
+  return background;
+}
+
+void FakeS3::run() {
+  MutexLock l(mu_);
+  for (;;) {
+    const JobPtr job = next_runnable();
+    if (!job) {
+      if (stopping_ && jobs_.empty()) return;
+      changed_.wait(mu_);
+      continue;
+    }
+    if (!job->cancelled) evaluate(*job);
+    l.unlock();
+    const bool finished = step(job);
+    l.lock();
+    if (finished) {
+      jobs_.remove(job);
+      changed_.notify_all();
+    }
+  }
+}
+
+bool FakeS3::step(const JobPtr& job) {
+  bool all;
+  int64_t limit;
+  {
+    MutexLock l(mu_);
+    if (job->cancelled) job->status = Error{Code::kCancelled, "cancelled"};
+    if (!job->status.ok() && !job->cancelled) ++counters_.errors;
+    all = !manual_ || job->all_released;
+    limit = job->bytes_released;
+    job->bytes_released = 0;
+  }
+  if (job->sink) return step_get(job, all, limit);
+  if (job->head_done) {
+    job->head_done(job->status.ok() ? Result<ObjectInfo>(job->object_info) : job->status.error());
+  } else {
+    job->list_done(job->status.ok() ? Result<ListPage>(std::move(job->page)) : job->status.error());
+  }
+  return true;
+}
+
+bool FakeS3::step_get(const JobPtr& job, bool all, int64_t limit) {
+  const auto fail = [&job](Status s) {
+    job->sink->on_done(std::move(s));
+    return true;
+  };
+  if (!job->status.ok()) return fail(job->status);
+  if (!job->headers_sent) {
+    job->headers_sent = true;
+    if (!job->sink->on_headers(job->object_info))
+      return fail(Error{Code::kCancelled, "cancelled by the sink"});
+  }
+  std::vector<std::byte> buffer;
+  while (job->pos < job->end && (all || limit > 0)) {
+    int64_t n;
+    {
+      MutexLock l(mu_);
+      if (job->cancelled) return false;  // the next step delivers it
+      n = std::min(chunk_, job->end - job->pos);
+      if (!all) n = std::min(n, limit);
+      counters_.bytes_received += static_cast<uint64_t>(n);
+    }
+    buffer.resize(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t at = job->pos + i;
+      buffer[static_cast<size_t>(i)] =
+          job->object.data.empty() ? pattern_byte(at)
+                                   : static_cast<std::byte>(job->object.data[static_cast<size_t>(at)]);
+    }
+    const int64_t at = job->pos;
+    {
+      MutexLock l(mu_);
+      job->pos += n;
+    }
+    limit -= n;
+    if (!job->sink->on_data(at, buffer)) return fail(Error{Code::kCancelled, "cancelled by the sink"});
+  }
+  if (!all) return false;
+  job->sink->on_done({});
+  return true;
+}
+
+}  // namespace s3cache::s3
