@@ -1,0 +1,397 @@
+// The rows of the option table, by group, sorted by name inside a group. Everything an option is stands in
+// its row.
+#include <array>
+#include <limits>
+#include <vector>
+
+#include "config/option_table.h"
+
+namespace s3cache::config {
+namespace {
+
+using sv = std::string_view;
+using Rows = std::vector<Option>;
+
+constexpr int64_t kKiB = 1 << 10, kMiB = 1 << 20;
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+constexpr sv kReadOnly = "the mount is read-only";
+constexpr sv kAlways = "always so";
+constexpr sv kNotNeeded = "not needed";
+
+Option flag(sv name, bool Config::*field, sv help) { return {.name = name, .field = field, .help = help}; }
+Option clears(sv name, bool Config::*field, sv help) {
+  return {.name = name, .field = field, .inverted = true, .help = help};
+}
+Option number(sv name, int64_t Config::*field, int64_t min, int64_t max, sv help) {
+  return {
+      .name = name, .type = Type::kInt, .field = field, .min = min, .max = max, .metavar = "N", .help = help};
+}
+Option size(sv name, int64_t Config::*field, int64_t scale, int64_t min, int64_t max, sv help) {
+  return {.name = name,
+          .type = Type::kSize,
+          .field = field,
+          .min = min,
+          .max = max,
+          .scale = scale,
+          .unit = scale == kMiB ? "MiB" : "bytes",
+          .metavar = "SIZE",
+          .help = help};
+}
+Option seconds(sv name, int64_t Config::*field, int64_t min, int64_t max, sv help) {
+  return {.name = name,
+          .type = Type::kDuration,
+          .field = field,
+          .min = min,
+          .max = max,
+          .metavar = "SECONDS",
+          .help = help};
+}
+Option octal(sv name, int64_t Config::*field, sv default_note, sv help) {
+  return {.name = name,
+          .type = Type::kOctal,
+          .field = field,
+          .max = 0777,
+          .metavar = "OCTAL",
+          .default_note = default_note,
+          .help = help};
+}
+Option text(sv name, std::string Config::*field, sv metavar, sv help) {
+  return {.name = name, .type = Type::kString, .field = field, .metavar = metavar, .help = help};
+}
+Option path(sv name, std::string Config::*field, sv metavar, sv default_note, sv help) {
+  return {.name = name,
+          .type = Type::kPath,
+          .field = field,
+          .metavar = metavar,
+          .default_note = default_note,
+          .help = help};
+}
+Option choice(sv name, std::string Config::*field, sv values, sv metavar, sv help) {
+  return {
+      .name = name, .type = Type::kEnum, .field = field, .values = values, .metavar = metavar, .help = help};
+}
+Option alias(sv name, sv of) { return {.name = name, .alias_of = of}; }
+Option kernel(sv name, sv help) { return {.name = name, .support = Support::kKernel, .help = help}; }
+Option ignored(sv name, sv why) {
+  return {
+      .name = name, .type = Type::kString, .support = Support::kIgnored, .value_optional = true, .why = why};
+}
+Option ignored_size(sv name, int64_t min, sv why) {
+  return {.name = name,
+          .type = Type::kSize,
+          .support = Support::kIgnored,
+          .min = min,
+          .max = kNoLimit,
+          .scale = kMiB,
+          .unit = "MiB",
+          .metavar = "SIZE",
+          .why = why};
+}
+Option ignored_number(sv name, int64_t min, sv why) {
+  return {.name = name,
+          .type = Type::kInt,
+          .support = Support::kIgnored,
+          .min = min,
+          .max = kNoLimit,
+          .metavar = "N",
+          .why = why};
+}
+Option rejected(sv name, sv why) {
+  return {
+      .name = name, .type = Type::kString, .support = Support::kRejected, .value_optional = true, .why = why};
+}
+
+Rows bucket_rows() {
+  return {
+      text("bucket", &Config::bucket, "BUCKET[:/PREFIX]",
+           "the bucket, for the forms without a first argument"),
+      rejected("createbucket", "make the bucket with your provider's tool first"),
+      alias("endpoint", "region"),
+      alias("host", "url"),
+      ignored_number("list_object_max_keys", 1000, "listings ask for the server's most, 1000 a page"),
+      ignored("listobjectsv2", kAlways),
+      ignored("noua", "requests carry a short User-Agent"),
+      ignored("noxmlns", kNotNeeded),
+      flag("public_bucket", &Config::public_bucket, "send unsigned requests; no credentials are looked for"),
+      text("region", &Config::region, "REGION",
+           "region in the signature; also from AWS_REGION and AWS_DEFAULT_REGION"),
+      flag("requester_pays", &Config::requester_pays, "accept the charges of a requester-pays bucket"),
+      text("servicepath", &Config::servicepath, "PATH",
+           "path between host and bucket on services that have one"),
+      rejected("sigv2", "requests are signed with version 4; leave sigv2 out"),
+      ignored("sigv4", kAlways),
+      text("url", &Config::url, "URL", "endpoint, with http:// or https://; also from AWS_ENDPOINT_URL"),
+      flag("use_path_request_style", &Config::path_style,
+           "put the bucket into the path, not into the host name"),
+  };
+}
+
+Rows credential_rows() {
+  constexpr sv kNoPlainKey = "keys on the command line show in ps; put them into a file and use passwd_file=";
+  constexpr sv kNoInstance =
+      "keys of instance metadata are not read; give passwd_file=, profile= or AWS_ACCESS_KEY_ID";
+  return {
+      rejected("accessKeyId", kNoPlainKey),
+      rejected("credlib",
+               "credential libraries are not loaded; use passwd_file=, profile= or the environment"),
+      rejected("credlib_opts",
+               "credential libraries are not loaded; use passwd_file=, profile= or the environment"),
+      rejected("ecs", kNoInstance),
+      rejected("iam_role", kNoInstance),
+      rejected("ibm_iam_auth", "IBM tokens are not spoken; create HMAC keys and use passwd_file="),
+      rejected("ibm_iam_endpoint", "IBM tokens are not spoken; create HMAC keys and use passwd_file="),
+      ignored("imdsv1only", "instance metadata is not asked"),
+      path("passwd_file", &Config::passwd_file, "FILE", "~/.passwd-s3fs, then /etc/passwd-s3fs",
+           "file with KEY:SECRET or BUCKET:KEY:SECRET lines, mode 600; read again when it changes"),
+      text("profile", &Config::profile, "NAME", "section of ~/.aws/credentials; also from AWS_PROFILE"),
+      rejected("secretAccessKey", kNoPlainKey),
+      flag("use_session_token", &Config::use_session_token,
+           "insist that the credentials have a session token"),
+  };
+}
+
+Rows cache_rows() {
+  Option diskfree = size("ensure_diskfree", &Config::ensure_diskfree, kMiB, 0, kNoLimit,
+                         "keep this much free on the cache's disk; excludes free_space_ratio");
+  diskfree.default_note = "10% of the disk";
+  Option limit = size("cache_size", &Config::cache_size, 1, 64 * kMiB, kNoLimit,
+                      "the cache never takes more; 0: only ensure_diskfree limits it");
+  limit.zero_ok = true;
+  return {
+      limit,
+      flag("check_cache_dir_exist", &Config::check_cache_dir_exist,
+           "refuse to start if use_cache does not exist"),
+      flag("del_cache", &Config::del_cache, "empty this mount's cache at start and at exit"),
+      diskfree,
+      ignored("fake_diskfree", "the real free space counts"),
+      ignored("fd_page_size", kNotNeeded),
+      number("free_space_ratio", &Config::free_space_ratio, 0, 100,
+             "percent of the cache's disk to keep free; excludes ensure_diskfree"),
+      size("mem_limit", &Config::mem_limit, 1, 16 * kMiB, kNoLimit, "memory for data on its way from S3"),
+      ignored("set_check_cache_sigusr1", "cached blocks are checked when they are read"),
+      path("tmpdir", &Config::tmpdir, "DIR", "/tmp",
+           "without use_cache: where the private cache of this mount lies; removed at exit"),
+      path("use_cache", &Config::use_cache, "DIR", "",
+           "cache folder, kept over remounts; may be shared by mounts"),
+  };
+}
+
+Rows metadata_rows() {
+  Option interval = alias("stat_cache_interval_expire", "stat_cache_expire");
+  return {
+      choice("attr", &Config::attr, "head|list", "head|list",
+             "head: mode, owner and links of s3fs objects, as s3fs shows them; list: from listings only, no "
+             "HEAD"),
+      ignored("attr_timeout", "the kernel's caches follow stat_cache_expire"),
+      ignored("compat_dir", "implicit folders are always shown"),
+      ignored("complement_stat", kAlways),
+      clears("disable_negative_cache", &Config::negative_cache, "do not remember that a name is absent"),
+      alias("disable_noobj_cache", "disable_negative_cache"),
+      flag("enable_negative_cache", &Config::negative_cache, "remember that a name is absent"),
+      alias("enable_noobj_cache", "enable_negative_cache"),
+      ignored("entry_timeout", "the kernel's caches follow stat_cache_expire"),
+      number("max_stat_cache_size", &Config::max_stat_cache_size, 1000, kNoLimit,
+             "names to remember at most, on disk; cold folders are forgotten beyond it"),
+      ignored("negative_timeout", "the kernel's caches follow stat_cache_expire"),
+      ignored("notsup_compat_dir", kAlways),
+      seconds("stat_cache_expire", &Config::stat_cache_expire, 0, 10 * 365 * 86400,
+              "how long names and attributes are believed without asking S3"),
+      interval,
+      ignored("use_wtf8", "names are shown as the bytes they are"),
+      flag("use_xattr", &Config::use_xattr, "show extended attributes"),
+  };
+}
+
+Rows reading_rows() {
+  Option small =
+      size("small_file", &Config::small_file, 1, 0, 64 * kMiB, "objects up to this size are fetched whole");
+  return {
+      size("min_fetch", &Config::min_fetch, 1, 4 * kKiB, 16 * kMiB, "least bytes that a read asks S3 for"),
+      clears("nopassthrough", &Config::passthrough,
+             "do not let the kernel read complete cache files by itself"),
+      flag("passthrough", &Config::passthrough,
+           "let the kernel read complete cache files by itself where it can"),
+      size("read_ahead", &Config::read_ahead, 1, 0, 1024 * kMiB,
+           "largest window fetched ahead of a sequential reader"),
+      small,
+  };
+}
+
+Rows writing_rows() {
+  Option acl = {
+      .name = "default_acl",
+      .type = Type::kEnum,
+      .support = Support::kIgnored,
+      .values =
+          "private|public-read|public-read-write|aws-exec-read|authenticated-read|bucket-owner-read|"
+          "bucket-owner-full-control|log-delivery-write",
+      .metavar = "ACL",
+      .why = kReadOnly};
+  return {
+      ignored("ahbe_conf", kReadOnly),
+      acl,
+      ignored("enable_content_md5", kReadOnly),
+      ignored("enable_unsigned_payload", kReadOnly),
+      ignored("hard_remove", kReadOnly),
+      rejected("load_sse_c", "objects encrypted with customer keys are not read"),
+      ignored("max_dirty_data", kReadOnly),
+      ignored("mime", kReadOnly),
+      ignored_size("multipart_copy_size", 5 * kMiB, kReadOnly),
+      ignored_size("multipart_size", 5 * kMiB, kReadOnly),
+      ignored_size("multipart_threshold", 5 * kMiB, kReadOnly),
+      ignored("nocopyapi", kReadOnly),
+      ignored("nomixupload", kReadOnly),
+      ignored("nomultipart", kReadOnly),
+      ignored("norenameapi", kReadOnly),
+      ignored_size("putheader_mp_threshold", 0, kReadOnly),
+      ignored_size("singlepart_copy_limit", 0, kReadOnly),
+      ignored("storage_class", kReadOnly),
+      ignored("streamupload", kReadOnly),
+      ignored("update_parent_dir_stat", kReadOnly),
+      ignored("use_rrs", kReadOnly),
+      ignored("use_sse", kReadOnly),
+  };
+}
+
+Rows network_rows() {
+  constexpr sv kEnvProxy = "set https_proxy or http_proxy in the environment instead";
+  return {
+      rejected("cipher_suites", "the TLS library's own list is used; leave cipher_suites out"),
+      seconds("connect_timeout", &Config::connect_timeout, 1, 3600, "give up connecting after this long"),
+      rejected("ipresolve", "both IPv4 and IPv6 are tried; leave ipresolve out"),
+      number("max_thread_count", &Config::max_connections, 1, 1024, "most requests in flight to S3"),
+      alias("multireq_max", "max_thread_count"),
+      number("network_threads", &Config::network_threads, 1, 64, "threads that move data from the network"),
+      flag("no_check_certificate", &Config::no_check_certificate,
+           "do not verify the server's TLS certificate"),
+      ignored("nodnscache", kNotNeeded),
+      ignored("nosscache", kNotNeeded),
+      alias("parallel_count", "max_thread_count"),
+      alias("parallel_upload", "max_thread_count"),
+      rejected("proxy", kEnvProxy),
+      rejected("proxy_cred_file", kEnvProxy),
+      seconds("readwrite_timeout", &Config::readwrite_timeout, 1, 3600,
+              "give up a transfer that stands still this long"),
+      number("retries", &Config::retries, 1, 100, "attempts of a request in total"),
+      rejected("ssl_client_cert", "client certificates are not sent; leave ssl_client_cert out"),
+      flag("ssl_verify_hostname", &Config::ssl_verify_hostname,
+           "0: accept a TLS certificate for another host name"),
+  };
+}
+
+Rows log_rows() {
+  Option level = choice("dbglevel", &Config::dbglevel,
+                        "silent|crit|critical|err|error|wan|warn|warning|inf|info|information|dbg|debug",
+                        "LEVEL", "silent, crit, err, warn, info or debug");
+  Option file = path("logfile", &Config::logfile, "FILE", "syslog; stderr with -f",
+                     "log to this file; SIGHUP opens it again; also from S3FS_LOGFILE");
+  return {
+      ignored("curldbg", "dbglevel=debug logs every request"),
+      level,
+      ignored("f2", "use dbglevel=debug"),
+      ignored("insecure_logging", "secrets are always masked"),
+      text("instance_name", &Config::instance_name, "NAME", "added to the program's name in syslog"),
+      file,
+      flag("no_time_stamp_msg", &Config::no_time_stamp_msg, "log lines without a time stamp"),
+  };
+}
+
+Rows mount_rows() {
+  Option uid = {.name = "uid",
+                .type = Type::kUser,
+                .field = &Config::uid,
+                .metavar = "USER",
+                .default_note = "as stored, else the caller's",
+                .help = "show this user, a number or a name, as owner of everything"};
+  Option gid = {.name = "gid",
+                .type = Type::kGroup,
+                .field = &Config::gid,
+                .metavar = "GROUP",
+                .default_note = "as stored, else the caller's",
+                .help = "show this group, a number or a name, on everything"};
+  return {
+      ignored("_netdev", "for mount(8)"),
+      flag("allow_other", &Config::allow_other,
+           "let other users in; a plain user needs user_allow_other in fuse.conf"),
+      kernel("allow_root", "let root in as well"),
+      kernel("async", "the kernel's default"),
+      kernel("atime", "the kernel's default; access times are never stored"),
+      ignored("auto", "for mount(8)"),
+      ignored("auto_cache", kAlways),
+      kernel("auto_unmount", "let fusermount3 unmount should the daemon die"),
+      ignored("big_writes", kAlways),
+      ignored("comment", "for mount(8)"),
+      ignored("default_permissions", kAlways),
+      ignored("defaults", "for mount(8)"),
+      ignored("delay_connect", "the bucket is checked at start"),
+      kernel("dev", "allow device files"),
+      ignored("direct_io", "clean files keep their page cache"),
+      kernel("dirsync", "folder updates are synchronous"),
+      kernel("exec", "allow programs to run"),
+      text("fsname", &Config::fsname, "NAME", "source shown by mount and df"),
+      gid,
+      ignored("intr", kNotNeeded),
+      ignored("kernel_cache", kAlways),
+      ignored("large_read", kAlways),
+      number("max_background", &Config::max_background, 1, 65535, "requests that the kernel keeps in flight"),
+      ignored("max_read", "reads are as large as the kernel makes them"),
+      ignored("max_write", kReadOnly),
+      octal("mp_umask", &Config::mp_umask, "none",
+            "with allow_other: permission bits to hide of the mount point itself"),
+      ignored("noac", "use stat_cache_expire=0"),
+      kernel("noatime", "never update access times"),
+      ignored("noauto", "for mount(8)"),
+      ignored("nobootwait", "for mount(8)"),
+      kernel("nodev", "no device files"),
+      kernel("nodiratime", "never update access times of folders"),
+      kernel("noexec", "no programs run from this mount"),
+      ignored("nofail", "for mount(8)"),
+      ignored("nonempty", kAlways),
+      kernel("nosuid", "set-user-id bits have no effect"),
+      ignored("nouser", "for mount(8)"),
+      kernel("relatime", "the kernel's default"),
+      ignored("remember", kNotNeeded),
+      ignored("ro", kAlways),
+      ignored("rw", kReadOnly),
+      ignored("setuid", "for mount(8)"),
+      text("subtype", &Config::subtype, "NAME", "the type shown is fuse.NAME"),
+      kernel("suid", "set-user-id bits have effect"),
+      kernel("sync", "writes are synchronous"),
+      uid,
+      octal("umask", &Config::umask, "none", "permission bits to hide of everything"),
+      ignored("use_ino", kAlways),
+      ignored("user", "for mount(8)"),
+      ignored("users", "for mount(8)"),
+      ignored("x-*", "for mount(8) and systemd"),
+  };
+}
+
+Rows all_rows() {
+  const std::array<Rows, 9> groups = {bucket_rows(),   credential_rows(), cache_rows(),
+                                      metadata_rows(), reading_rows(),    writing_rows(),
+                                      network_rows(),  log_rows(),        mount_rows()};
+  Rows rows;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (Option row : groups[g]) {
+      row.group = static_cast<Group>(g);
+      rows.push_back(row);
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::span<const Option> option_rows() {
+  static const Rows rows = all_rows();
+  return rows;
+}
+
+std::string_view group_title(Group group) {
+  constexpr std::array<sv, 9> kTitles = {"Bucket and endpoint",  "Credentials", "Cache",
+                                         "Names and attributes", "Reading",     "Writing",
+                                         "Network and TLS",      "Log",         "Mount"};
+  return kTitles.at(static_cast<size_t>(group));
+}
+
+}  // namespace s3cache::config
