@@ -26,7 +26,7 @@ class Budget {
   void release(int64_t bytes);
   void commit(int64_t bytes);   // reserved -> used
   void freed(int64_t bytes);    // used -> free (evicted, unlinked)
-  void set_used(int64_t bytes); // at start-up, from the store
+  void add_used(int64_t bytes);  // found on disk at start-up; may exceed the limit, reserve() then fails until eviction
   int64_t used() const;
   int64_t limit() const;
   // Bytes that have to go before reserve(bytes) can succeed; 0: there is room.

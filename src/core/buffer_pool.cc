@@ -1,0 +1,80 @@
+#include "core/buffer_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+
+namespace s3cache::core {
+
+namespace {
+
+std::byte* map_unit() {
+  void* p = mmap(nullptr, BufferPool::kUnit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? nullptr : static_cast<std::byte*>(p);
+}
+
+}  // namespace
+
+BufferPool::BufferPool(int64_t limit_bytes)
+    : capacity_(static_cast<size_t>(std::max<int64_t>(8, limit_bytes / kUnit))) {}
+
+BufferPool::~BufferPool() {
+  for (std::byte* p : idle_) munmap(p, kUnit);
+}
+
+size_t BufferPool::in_use() const {
+  MutexLock lock(mu_);
+  return in_use_;
+}
+
+bool BufferPool::take(size_t count, bool background, std::vector<Unit>& out) {
+  std::vector<std::byte*> got;
+  {
+    MutexLock lock(mu_);
+    const size_t usable = background ? capacity_ - capacity_ / 4 : capacity_;
+    // An oversized foreground request gets through alone rather than never.
+    const bool fits = in_use_ + count <= usable || (!background && in_use_ == 0);
+    if (!fits) {
+      refused_ = true;
+      return false;
+    }
+    in_use_ += count;
+    while (got.size() < count && !idle_.empty()) {
+      got.push_back(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  while (got.size() < count) {
+    std::byte* p = map_unit();
+    if (p == nullptr) break;
+    got.push_back(p);
+  }
+  for (std::byte* p : got) out.emplace_back(p, [this](std::byte* q) { give(q); });
+  if (got.size() == count) return true;
+  {
+    // The kernel has no memory left: what was taken goes back through the deleters.
+    MutexLock lock(mu_);
+    in_use_ -= count - got.size();
+    refused_ = true;
+  }
+  out.resize(out.size() - got.size());
+  return false;
+}
+
+void BufferPool::give(std::byte* data) {
+  bool wake = false;
+  bool unmap = false;
+  {
+    MutexLock lock(mu_);
+    --in_use_;
+    unmap = idle_.size() >= kKeepIdle;
+    if (!unmap) idle_.push_back(data);
+    wake = refused_;
+    refused_ = false;
+  }
+  if (unmap) munmap(data, kUnit);
+  if (wake && wake_) wake_();
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,157 @@
+#include "core/cache_space.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "cache/cache_file.h"
+#include "cache/page_map.h"
+#include "meta/records.h"
+
+namespace s3cache::core {
+
+using meta::Batch;
+using meta::Table;
+
+namespace {
+
+constexpr size_t kScanPage = 1024;
+
+uint32_t chunks(int64_t size, int64_t chunk) { return static_cast<uint32_t>((size + chunk - 1) / chunk); }
+
+}  // namespace
+
+CacheSpace::CacheSpace(meta::MetaStore& store, cache::CacheDir& dir, cache::FdCache& fds,
+                       cache::Budget& budget)
+    : store_(store), dir_(dir), fds_(fds), budget_(budget), policy_(budget.limit()) {}
+
+CacheSpace::~CacheSpace() {
+  stopping_ = true;
+  if (restorer_.joinable()) restorer_.join();
+}
+
+void CacheSpace::start_restore(uint64_t first_new_fid) {
+  restorer_ = std::thread([this, first_new_fid] { restore(first_new_fid); });
+}
+
+void CacheSpace::restore(uint64_t first_new_fid) {
+  empty_trash();
+  restore_files(first_new_fid);
+  restored_.store(true, std::memory_order_release);
+  remove_orphans(first_new_fid);
+}
+
+void CacheSpace::empty_trash() {
+  std::vector<uint64_t> fids;
+  Status scanned = store_.scan(Table::kTrash, "", "", SIZE_MAX, [&](std::string_view key, std::string_view) {
+    if (key.size() == 8) fids.push_back(read_be64(key));
+    return true;
+  });
+  if (!scanned.ok()) log::warn("cache: cannot read the trash: {}", scanned.error().message);
+  for (uint64_t fid : fids) {
+    if (!dir_.unlink_file(fid).ok()) continue;
+    Batch batch;
+    batch.erase(Table::kTrash, meta::id_key(fid));
+    store_.apply(std::move(batch));
+  }
+}
+
+void CacheSpace::restore_files(uint64_t first_new_fid) {
+  struct Seen {
+    int64_t used;
+    uint64_t fid, key, ino;
+    int64_t bytes;
+  };
+  std::vector<Seen> files;
+  std::string from;
+  for (bool more = true; more && !stopping_;) {
+    size_t visited = 0;
+    Status scanned =
+        store_.scan(Table::kFile, from, "", kScanPage, [&](std::string_view key, std::string_view value) {
+          ++visited;
+          from.assign(key);
+          const auto file = meta::File::decode(value);
+          const uint64_t fid = key.size() == 8 ? read_be64(key) : 0;
+          if (file && fid < first_new_fid)
+            files.push_back({file->last_used_s, fid, file->key_hash, file->ino, file->valid_bytes});
+          return true;
+        });
+    more = scanned.ok() && visited == kScanPage;
+    from.push_back('\0');  // the smallest key behind the last one
+  }
+  std::sort(files.begin(), files.end(), [](const Seen& a, const Seen& b) { return a.used < b.used; });
+  for (const Seen& f : files) {
+    budget_.add_used(f.bytes);
+    policy_.restore(f.fid, f.key, f.bytes);
+    // An earlier version of its object: nobody asks for it again.
+    if (!is_current(f.fid, f.ino)) evict(f.fid, f.bytes);
+  }
+}
+
+bool CacheSpace::is_current(uint64_t fid, uint64_t ino) {
+  auto value = store_.get(Table::kInode, meta::id_key(ino));
+  const auto inode = value.ok() && value->has_value() ? meta::Inode::decode(**value) : std::nullopt;
+  return inode && inode->fid == fid;
+}
+
+// Files on disk that no record names: a crash fell between the file's first byte and its record's commit.
+void CacheSpace::remove_orphans(uint64_t first_new_fid) {
+  uint64_t removed = 0;
+  Status walked = dir_.each_file([&](uint64_t fid) {
+    if (stopping_ || fid >= first_new_fid) return;
+    auto record = store_.get(Table::kFile, meta::id_key(fid));
+    if (!record.ok() || record->has_value()) return;
+    if (dir_.unlink_file(fid).ok()) ++removed;
+  });
+  if (!walked.ok()) log::warn("cache: {}", walked.error().message);
+  if (removed > 0) log::info("cache: removed {} files that a crash left without a record", removed);
+}
+
+bool CacheSpace::reserve(uint64_t key, int64_t bytes) {
+  if (budget_.reserve(bytes)) return true;
+  if (!restored()) return false;
+  MutexLock lock(mu_);
+  const int64_t shortfall = budget_.shortfall(bytes);
+  if (shortfall > 0) {
+    const auto admission = policy_.admit(key, bytes, shortfall);
+    if (!admission.admit) return false;
+    for (uint64_t fid : admission.victims) evict_locked(fid, 0);
+  }
+  return budget_.reserve(bytes);
+}
+
+void CacheSpace::evict(uint64_t fid, int64_t bytes) {
+  MutexLock lock(mu_);
+  evict_locked(fid, bytes);
+}
+
+void CacheSpace::evict_locked(uint64_t fid, int64_t bytes) {
+  const std::string id = meta::id_key(fid);
+  auto record = store_.get(Table::kFile, id);
+  const auto file = record.ok() && record->has_value() ? meta::File::decode(**record) : std::nullopt;
+  Batch batch;
+  batch.erase(Table::kFile, id);
+  if (file) {
+    for (uint32_t c = 0; c < chunks(file->size, cache::kChunk); ++c)
+      batch.erase(Table::kMap, meta::chunk_key(fid, c));
+    for (uint32_t c = 0; c < chunks(file->size, cache::kCrcChunk); ++c)
+      batch.erase(Table::kCrc, meta::chunk_key(fid, c));
+  }
+  batch.put(Table::kTrash, id, "");
+  store_.apply(std::move(batch));
+  fds_.forget(fid);
+  if (const Status gone = dir_.unlink_file(fid); !gone.ok()) {
+    log::warn("cache: {}", gone.error().message);
+    policy_.removed(fid);
+    return;  // the trash entry stays: the next start tries again, and the bytes still count
+  }
+  Batch done;
+  done.erase(Table::kTrash, id);
+  store_.apply(std::move(done));
+  budget_.freed(file ? file->valid_bytes : bytes);
+  policy_.removed(fid);
+}
+
+}  // namespace s3cache::core

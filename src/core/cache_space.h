@@ -1,0 +1,66 @@
+// CacheSpace: room in the disk cache: admission, eviction and the records that go with them.
+//
+// Joins the Budget (how much), the EvictionPolicy (who) and the store (what it says on disk). Evicting a
+// file: its records are erased and its fid goes to the trash in one batch, then the file is unlinked, then
+// the trash entry goes. A crash in between leaves a trash entry, which the next start finishes; a record
+// whose file is gone is dropped when met. fids are never reused, so a late unlink hits no other file.
+// Threads: any. mu_ serialises eviction only (one evictor at a time); it is held across unlink, never across
+// the network. Errors: none to callers; "no room" is an answer. Units: bytes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include "base/sync.h"
+#include "cache/budget.h"
+#include "cache/cache_dir.h"
+#include "cache/eviction_policy.h"
+#include "cache/fd_cache.h"
+#include "meta/meta_store.h"
+
+namespace s3cache::core {
+
+class CacheSpace {
+ public:
+  CacheSpace(meta::MetaStore& store, cache::CacheDir& dir, cache::FdCache& fds, cache::Budget& budget);
+  ~CacheSpace();  // stops the start-up walk
+
+  // Finishes the trash, tells the policy and the budget what is there, removes files without a record: in the
+  // background, so that a mount over a million files starts at once. Until it is done a full-looking cache
+  // bypasses.
+  void start_restore(uint64_t first_new_fid);
+  bool restored() const { return restored_.load(std::memory_order_acquire); }
+
+  // Room for `bytes` more of the object `key` (policy key), evicting what the policy gives up for it.
+  bool reserve(uint64_t key, int64_t bytes);
+  void unreserve(int64_t bytes) { budget_.release(bytes); }
+  void stored(int64_t bytes) { budget_.commit(bytes); }
+
+  // Removes one cache file for good: records, data, accounting. `bytes`: what it counts for if it has no
+  // record.
+  void evict(uint64_t fid, int64_t bytes);
+
+  cache::EvictionPolicy& policy() { return policy_; }
+  cache::Budget& budget() { return budget_; }
+
+ private:
+  void restore(uint64_t first_new_fid);
+  void empty_trash();
+  void restore_files(uint64_t first_new_fid);
+  bool is_current(uint64_t fid, uint64_t ino);
+  void remove_orphans(uint64_t first_new_fid);
+  void evict_locked(uint64_t fid, int64_t bytes) REQUIRES(mu_);
+
+  meta::MetaStore& store_;
+  cache::CacheDir& dir_;
+  cache::FdCache& fds_;
+  cache::Budget& budget_;
+  cache::EvictionPolicy policy_;
+  std::atomic<bool> restored_{false};
+  std::atomic<bool> stopping_{false};
+  Mutex mu_;
+  std::thread restorer_;
+};
+
+}  // namespace s3cache::core

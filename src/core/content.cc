@@ -1,0 +1,344 @@
+#include "core/content.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace s3cache::core {
+
+namespace {
+
+// One scratch buffer a thread for answers out of the cache file: no allocation on the hit path.
+std::span<std::byte> scratch(size_t length) {
+  static thread_local std::unique_ptr<std::byte[]> buffer;
+  static thread_local size_t capacity = 0;
+  if (capacity < length) {
+    buffer = std::make_unique_for_overwrite<std::byte[]>(length);
+    capacity = length;
+  }
+  return {buffer.get(), length};
+}
+
+// A page that fails its checksum is fetched again this often before the reader gets EIO.
+constexpr int kMaxAttempts = 3;
+
+}  // namespace
+
+Content::Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cache::CacheFile> file,
+                 bool full, const ReadaheadOptions& readahead)
+    : host_(host),
+      id_(std::move(id)),
+      attr_(attr),
+      file_(std::move(file)),
+      sealed_(full),
+      readahead_(readahead) {
+  inserted_ = file_ && file_->valid_bytes() > 0;
+}
+
+Content::~Content() { host_.closing(*this); }
+
+int64_t Content::cached_bytes() const { return file_ ? file_->valid_bytes() : 0; }
+
+void Content::add_handle() {
+  MutexLock lock(mu_);
+  ++handles_;
+}
+
+void Content::drop_handle() {
+  std::vector<s3::RequestId> idle;
+  {
+    MutexLock lock(mu_);
+    if (--handles_ > 0) return;
+    for (const auto& [offset, segment] : segments_)
+      if (segment->background && !segment->done && segment->filled == 0 && segment->request != 0)
+        idle.push_back(segment->request);
+  }
+  for (s3::RequestId request : idle) host_.cancel(request);
+}
+
+void Content::read(int64_t offset, size_t length, Callback<ReadReply> done) {
+  if (offset >= id_.size || length == 0) return done(ReadReply{});
+  length = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(length), id_.size - offset));
+  const bool hit = file_ && file_->covers(offset, static_cast<int64_t>(length));
+  if (hit && read_cached(offset, length, done)) {
+    if (sealed()) return;
+    Segments to_start;
+    {
+      MutexLock lock(mu_);
+      const Advice advice = readahead_.on_read(offset, static_cast<int64_t>(length), id_.size, true);
+      plan(advice.ahead, advice.part, true, to_start);
+      for (const cache::Run& run : advice.strided) plan(run, advice.part, true, to_start);
+    }
+    return start(to_start);
+  }
+  read_missing(Waiter{offset, static_cast<int64_t>(length), std::move(done)}, true);
+}
+
+bool Content::read_cached(int64_t offset, size_t length, const Callback<ReadReply>& done) {
+  const auto buffer = scratch(length);
+  auto n = file_->read(offset, buffer);
+  // A failed check has cleared its pages: the caller goes on as with a miss. The same if a page was given up
+  // meanwhile.
+  if (!n.ok() || *n != length || !file_->covers(offset, static_cast<int64_t>(length))) return false;
+  const iovec io{buffer.data(), length};
+  done(ReadReply(&io, 1));
+  return true;
+}
+
+void Content::read_missing(Waiter waiter, bool advise) {
+  Segments to_start;
+  std::vector<s3::RequestId> promoted;
+  std::vector<Piece> pieces;
+  bool ready = false;
+  {
+    MutexLock lock(mu_);
+    Advice advice;
+    if (advise) {
+      advice = readahead_.on_read(waiter.offset, waiter.length, id_.size, false);
+    } else {
+      const int64_t begin = waiter.offset / cache::kPage * cache::kPage;
+      advice.now = {begin, std::min(id_.size, waiter.end() + cache::kPage - 1) - begin};
+    }
+    ready = collect(waiter.offset, waiter.length, &pieces);
+    if (!ready) {
+      if (stale_) {
+        lock.unlock();
+        return waiter.done(Error{Code::kStale, id_.key + " was replaced on the server"});
+      }
+      plan(advice.now, advice.part, false, to_start);
+      promote_overlapping(waiter.offset, waiter.end(), promoted);
+    }
+    plan(advice.ahead, advice.part, true, to_start);
+    for (const cache::Run& run : advice.strided) plan(run, advice.part, true, to_start);
+    if (!ready) waiters_.push_back(std::move(waiter));
+  }
+  if (ready) reply(waiter, pieces);
+  for (s3::RequestId request : promoted) host_.promote(request);
+  start(to_start);
+}
+
+void Content::plan(cache::Run range, int64_t part, bool background, Segments& out) {
+  if (range.length <= 0) return;
+  std::vector<cache::Run> runs;
+  if (file_) {
+    runs = file_->missing(range.offset, range.length);
+  } else {
+    const int64_t begin = range.offset / cache::kPage * cache::kPage;
+    runs.push_back({begin, range.offset + range.length - begin});
+  }
+  for (const cache::Run& run : runs) add_segments(run, part, background, out);
+}
+
+void Content::add_segments(cache::Run run, int64_t part, bool background, Segments& out) {
+  const int64_t end = run.offset + run.length;
+  int64_t at = run.offset;
+  auto next = segments_.upper_bound(at);
+  if (next != segments_.begin()) at = std::max(at, std::prev(next)->second->end());
+  while (at < end) {
+    int64_t stop = next == segments_.end() ? end : std::min(end, next->first);
+    // Parts end on multiples of their size: neighbours of one stream then meet exactly.
+    if (part > 0) stop = std::min(stop, (at / part + 1) * part);
+    if (at < stop) {
+      auto segment = std::make_shared<Segment>();
+      segment->offset = at;
+      segment->length = stop - at;
+      segment->background = background;
+      next = std::next(segments_.emplace(at, segment).first);
+      out.push_back(std::move(segment));
+      at = stop;
+    } else {
+      at = std::max(at, next->second->end());
+      ++next;
+    }
+  }
+}
+
+void Content::promote_overlapping(int64_t offset, int64_t end, std::vector<s3::RequestId>& out) {
+  auto it = segments_.upper_bound(offset);
+  if (it != segments_.begin()) --it;
+  for (; it != segments_.end() && it->first < end; ++it) {
+    Segment& s = *it->second;
+    if (s.end() <= offset || !s.background) continue;
+    s.background = false;
+    if (!s.done && s.request != 0) out.push_back(s.request);
+  }
+}
+
+std::shared_ptr<Segment> Content::segment_at(int64_t offset) {
+  auto it = segments_.upper_bound(offset);
+  if (it == segments_.begin()) return nullptr;
+  --it;
+  return it->second->end() > offset ? it->second : nullptr;
+}
+
+bool Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) {
+  const int64_t end = offset + length;
+  for (int64_t at = offset; at < end;) {
+    const auto segment = segment_at(at);
+    if (segment && segment->offset + segment->filled > at) {
+      const int64_t inside = at - segment->offset;
+      const auto index = static_cast<size_t>(inside / BufferPool::kUnit);
+      const int64_t in_unit = inside % BufferPool::kUnit;
+      int64_t n = std::min({end - at, segment->filled - inside, BufferPool::kUnit - in_unit});
+      const auto& unit = segment->units[index];
+      if (!unit && !(file_ && file_->covers(at, n))) return false;
+      if (pieces) pieces->push_back({at, n, unit, unit ? unit.get() + in_unit : nullptr});
+      at += n;
+      continue;
+    }
+    if (segment) return false;  // on its way
+    const auto next = segments_.upper_bound(at);
+    const int64_t n = (next == segments_.end() ? end : std::min(end, next->first)) - at;
+    if (!file_ || !file_->covers(at, n)) return false;
+    if (pieces) pieces->push_back({at, n, nullptr, nullptr});
+    at += n;
+  }
+  return true;
+}
+
+void Content::reply(const Waiter& waiter, const std::vector<Piece>& pieces) {
+  std::vector<iovec> io;
+  io.reserve(pieces.size());
+  size_t from_disk = 0;
+  for (const Piece& p : pieces)
+    if (p.data == nullptr) from_disk += static_cast<size_t>(p.length);
+  const auto buffer = scratch(from_disk);
+  size_t at = 0;
+  for (const Piece& p : pieces) {
+    const auto n = static_cast<size_t>(p.length);
+    if (p.data != nullptr) {
+      io.push_back({const_cast<std::byte*>(p.data), n});
+      continue;
+    }
+    auto got = file_->read(p.offset, buffer.subspan(at, n));
+    if (!got.ok() || *got != n || !file_->covers(p.offset, p.length)) {
+      Waiter again = waiter;
+      if (++again.attempts >= kMaxAttempts)
+        return waiter.done(Error{Code::kIo, id_.key + ": cached bytes cannot be read back"});
+      return read_missing(std::move(again), false);
+    }
+    io.push_back({buffer.data() + at, n});
+    at += n;
+  }
+  waiter.done(ReadReply(io));
+}
+
+void Content::start(const Segments& segments) {
+  for (const auto& segment : segments) {
+    bool to_disk = file_ != nullptr;
+    {
+      MutexLock lock(mu_);
+      to_disk = to_disk && !disk_failed_;
+    }
+    segment->to_disk = to_disk && host_.reserve(*this, segment->length);
+    if (segment->to_disk) segment->reserved = segment->length;
+    if (!host_.start(shared_from_this(), segment)) refused(segment);
+  }
+}
+
+// Readahead that found no memory: forgotten, unless somebody began to wait for it in the meantime.
+void Content::refused(const std::shared_ptr<Segment>& segment) {
+  bool needed = false;
+  {
+    MutexLock lock(mu_);
+    needed = !segment->background || std::any_of(waiters_.begin(), waiters_.end(), [&](const Waiter& w) {
+      return w.offset < segment->end() && w.end() > segment->offset;
+    });
+    if (needed) {
+      segment->background = false;
+    } else {
+      segments_.erase(segment->offset);
+      readahead_.not_fetched({segment->offset, segment->length});
+    }
+  }
+  if (needed) {
+    host_.start(shared_from_this(), segment);
+  } else if (segment->reserved > 0) {
+    host_.unreserve(segment->reserved);
+  }
+}
+
+void Content::fetch_all(s3::HeadCallback on_headers, std::function<void(Status)> done) {
+  Segments to_start;
+  std::vector<s3::RequestId> promoted;
+  std::optional<s3::ObjectInfo> known;
+  bool complete = false;
+  {
+    MutexLock lock(mu_);
+    complete = sealed() || whole_available();
+    if (!complete && stale_) {
+      lock.unlock();
+      const Error error{Code::kStale, id_.key + " was replaced on the server"};
+      if (on_headers) on_headers(error);
+      if (done) done(error);
+      return;
+    }
+    if (on_headers) {
+      if (info_) {
+        known = info_;
+      } else {
+        on_headers_.push_back(on_headers);
+      }
+    }
+    if (!complete) {
+      plan({0, id_.size}, 0, false, to_start);
+      promote_overlapping(0, id_.size, promoted);
+      if (done) whole_.push_back(done);
+    }
+  }
+  if (known && on_headers) on_headers(*known);
+  if (complete && done) done({});
+  for (s3::RequestId request : promoted) host_.promote(request);
+  start(to_start);
+}
+
+bool Content::whole_available() { return collect(0, id_.size, nullptr); }
+
+// Runs the callbacks that wait for the whole object once it is sealed, or complete in RAM and on disk
+// together.
+void Content::check_whole() {
+  std::vector<std::function<void(Status)>> ready;
+  {
+    MutexLock lock(mu_);
+    if (whole_.empty()) return;
+    if (!sealed() && file_ && file_->full()) return;  // whoever seals it calls again
+    // While the cache file is still going to be complete, its seal is what the callers want: passthrough from
+    // byte one.
+    const bool on_its_way = std::any_of(segments_.begin(), segments_.end(),
+                                        [](const auto& s) { return s.second->to_disk || !s.second->done; });
+    if (!sealed() && (on_its_way || !whole_available())) return;
+    ready.swap(whole_);
+  }
+  for (auto& done : ready) done({});
+}
+
+std::vector<Content::Waiter> Content::take_ready() {
+  std::vector<Waiter> ready;
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    if (!collect(it->offset, it->length, nullptr)) {
+      ++it;
+      continue;
+    }
+    ready.push_back(std::move(*it));
+    it = waiters_.erase(it);
+  }
+  return ready;
+}
+
+void Content::answer(std::vector<Waiter> ready) {
+  for (Waiter& waiter : ready) {
+    std::vector<Piece> pieces;
+    bool complete = false;
+    {
+      MutexLock lock(mu_);
+      complete = collect(waiter.offset, waiter.length, &pieces);
+    }
+    if (complete) {
+      reply(waiter, pieces);
+    } else {
+      read_missing(std::move(waiter), false);  // given up in between (RAM taken back)
+    }
+  }
+}
+
+}  // namespace s3cache::core

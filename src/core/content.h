@@ -1,0 +1,172 @@
+// Content: the bytes of one version of one object, wherever they are: cache file, RAM, on their way, still on
+// S3.
+//
+// Every reader, readahead, probe and whole-file open of this version meets here, so each page is on its way
+// at most once (single-flight per page run). A read is answered from the cache file when its pages are valid;
+// else it waits for exactly the missing runs, and is answered from the arriving buffers, before they reach
+// the disk. A Content never changes its version: an answer with another ETag or size, or a 412, makes it
+// stale for good, and what was not fetched by then is lost to its readers (kStale), never mixed with the new
+// version.
+//
+// Threads: any. mu_ is never held across I/O, a request or a callback. Lock order: mu_ -> CacheFile.
+// Owns: its segments and waiters. Shares: the CacheFile. Borrows: the ContentHost, which outlives it.
+// Errors: kStale (replaced on S3), kUnavailable, kTimeout, kIo, kNoMemory. Units: bytes.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/sync.h"
+#include "cache/cache_file.h"
+#include "core/filesystem.h"
+#include "core/readahead.h"
+#include "core/segment.h"
+#include "core/types.h"
+#include "s3/s3_client.h"
+
+namespace s3cache::core {
+
+class Content;
+
+// What a Content asks of the house around it. Implemented by ContentTable; each call may come from any thread
+// and without a lock of the Content.
+class ContentHost {
+ public:
+  virtual ~ContentHost() = default;
+  // Starts the segment's GET, or queues it until memory is free (foreground). False: refused (background).
+  virtual bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) = 0;
+  virtual void cancel(s3::RequestId request) = 0;
+  virtual void promote(s3::RequestId request) = 0;
+  // Room in the cache for `bytes` more of this content: evicts if the policy says so. False: bypass the
+  // cache.
+  virtual bool reserve(Content& content, int64_t bytes) = 0;
+  virtual void unreserve(int64_t bytes) = 0;                 // reserved, not written
+  virtual void stored(Content& content, int64_t bytes) = 0;  // reserved -> on disk
+  virtual void post_disk(std::function<void()> job) = 0;
+  // Bytes became valid; `full` once, when the last page came in: the host writes the records.
+  virtual void progressed(Content& content, bool full) = 0;
+  // A segment stays in RAM: the host may ask for it back by drop_ram().
+  virtual void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) = 0;
+  // S3 has another version now.
+  virtual void went_stale(Content& content) = 0;
+  // The last handle was closed / the object is going away.
+  virtual void closing(Content& content) = 0;
+};
+
+struct ContentId {
+  uint64_t ino = 0;
+  uint64_t version = 0;
+  std::string key;
+  std::string etag;
+  int64_t size = 0;
+};
+
+class Content : public std::enable_shared_from_this<Content> {
+ public:
+  // `file` may be empty: nothing is cached and nothing will be. `full`: the file is sealed.
+  Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cache::CacheFile> file, bool full,
+          const ReadaheadOptions& readahead);
+  ~Content();
+
+  const ContentId& id() const { return id_; }
+  const Attr& attr() const { return attr_; }
+  cache::CacheFile* file() const { return file_.get(); }
+  uint64_t fid() const { return file_ ? file_->fid() : 0; }
+  // Complete on disk and immutable.
+  bool sealed() const { return sealed_.load(std::memory_order_acquire); }
+  int64_t cached_bytes() const;
+
+  void read(int64_t offset, size_t length, Callback<ReadReply> done);
+  // Calls done when every byte is in the cache file, or in RAM where the cache does not take it. With
+  // `on_headers` the first GET's headers are handed out as they arrive (or the error that kept them from
+  // arriving).
+  void fetch_all(s3::HeadCallback on_headers, std::function<void(Status)> done);
+
+  void add_handle();
+  void drop_handle();  // the last one cancels readahead that has not begun to arrive
+
+  // For the host.
+  void begin(const std::shared_ptr<Segment>& segment, std::vector<BufferPool::Unit> units);
+  void set_request(const std::shared_ptr<Segment>& segment, s3::RequestId request);
+  std::shared_ptr<s3::GetSink> make_sink(std::shared_ptr<Segment> segment);
+  // Drops the RAM segment at `offset` if nobody waits for it. Returns the units given back.
+  size_t drop_ram(int64_t offset);
+  // True for the one caller that may seal this content.
+  bool claim_seal() { return !seal_claimed_.exchange(true); }
+  // True for the first caller: the eviction policy learns of a file once, then of its growth.
+  bool claim_insert() { return !inserted_.exchange(true); }
+  // True while no record of the latest progress is queued; end_move() comes before the record is written.
+  bool claim_move() { return !moving_.exchange(true); }
+  void end_move() { moving_.store(false); }
+  // The inode went on to another version before this one was recorded: its file goes with the last handle.
+  void mark_orphan() { orphan_.store(true); }
+  bool orphan() const { return orphan_.load(); }
+  void mark_sealed() { sealed_.store(true, std::memory_order_release); }
+
+ private:
+  friend class SegmentSink;
+  struct Waiter {
+    int64_t offset;
+    int64_t length;
+    Callback<ReadReply> done;
+    int attempts = 0;
+    int64_t end() const { return offset + length; }
+  };
+  struct Piece {
+    int64_t offset;
+    int64_t length;
+    BufferPool::Unit unit;  // empty: read it from the cache file
+    const std::byte* data = nullptr;
+  };
+  using Segments = std::vector<std::shared_ptr<Segment>>;
+
+  bool read_cached(int64_t offset, size_t length, const Callback<ReadReply>& done);
+  void read_missing(Waiter waiter, bool advise);
+  void plan(cache::Run range, int64_t part, bool background, Segments& out) REQUIRES(mu_);
+  void add_segments(cache::Run run, int64_t part, bool background, Segments& out) REQUIRES(mu_);
+  void promote_overlapping(int64_t offset, int64_t end, std::vector<s3::RequestId>& out) REQUIRES(mu_);
+  std::shared_ptr<Segment> segment_at(int64_t offset) REQUIRES(mu_);
+  bool collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) REQUIRES(mu_);
+  void reply(const Waiter& waiter, const std::vector<Piece>& pieces);
+  void start(const Segments& segments);
+  void refused(const std::shared_ptr<Segment>& segment);
+  std::vector<Waiter> take_ready() REQUIRES(mu_);
+  void answer(std::vector<Waiter> ready);
+  bool whole_available() REQUIRES(mu_);
+  void check_whole();
+
+  // Transfer events (network thread) and the disk's answer (disk pool).
+  bool headers(const s3::ObjectInfo& info);
+  void arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data);
+  void ended(const std::shared_ptr<Segment>& segment, const Status& status);
+  void store_unit(const std::shared_ptr<Segment>& segment, size_t unit);
+  void finish_segment(const std::shared_ptr<Segment>& segment) REQUIRES(mu_);
+  void fail(const std::shared_ptr<Segment>& segment, const Error& error);
+
+  ContentHost& host_;
+  const ContentId id_;
+  const Attr attr_;
+  const std::unique_ptr<cache::CacheFile> file_;
+  std::atomic<bool> sealed_;
+  std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, orphan_{false};
+  mutable Mutex mu_;
+  Readahead readahead_ GUARDED_BY(mu_);
+  std::map<int64_t, std::shared_ptr<Segment>> segments_ GUARDED_BY(mu_);
+  std::vector<Waiter> waiters_ GUARDED_BY(mu_);
+  std::vector<std::function<void(Status)>> whole_ GUARDED_BY(mu_);
+  std::vector<s3::HeadCallback> on_headers_ GUARDED_BY(mu_);
+  std::optional<s3::ObjectInfo> info_ GUARDED_BY(mu_);  // of the first GET that answered
+  int handles_ GUARDED_BY(mu_) = 0;
+  bool stale_ GUARDED_BY(mu_) = false;
+  bool disk_failed_ GUARDED_BY(mu_) = false;
+};
+
+}  // namespace s3cache::core

@@ -1,0 +1,263 @@
+#include "core/content_table.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "core/content_records.h"
+
+namespace s3cache::core {
+
+namespace {
+
+// How late the pages of a partial file may be recorded, and how often files become safe against a power cut.
+constexpr auto kTick = std::chrono::milliseconds(100);
+constexpr int64_t kSyncEveryMs = 30'000;
+// Contents probed by a LOOKUP that wait for their OPEN: more than any number of threads between the two.
+constexpr size_t kRecent = 256;
+
+uint64_t policy_key(const ContentId& id) { return id.ino * 0x9e3779b97f4a7c15U ^ id.version; }
+
+}  // namespace
+
+ContentTable::ContentTable(const Parts& parts, const ReadaheadOptions& readahead,
+                           const NamespaceOptions& names, uint64_t distrust_below)
+    : inodes_(parts.inodes),
+      store_(parts.inodes.store()),
+      dir_(parts.dir),
+      fds_(parts.fds),
+      space_(parts.space),
+      fetcher_(parts.fetcher),
+      workers_(parts.workers),
+      clock_(parts.clock),
+      readahead_(readahead),
+      names_(names),
+      distrust_below_(distrust_below),
+      recent_(kRecent),
+      ticker_([this] { tick(); }) {}
+
+ContentTable::~ContentTable() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+    wake_.notify_all();
+  }
+  ticker_.join();
+  persist_all();
+  std::vector<std::shared_ptr<Content>> recent;
+  MutexLock lock(mu_);
+  recent.swap(recent_);
+  lock.unlock();  // their destructors call closing()
+}
+
+std::shared_ptr<Content> ContentTable::find(const Key& key) {
+  MutexLock lock(mu_);
+  const auto it = contents_.find(key);
+  return it == contents_.end() ? nullptr : it->second.lock();
+}
+
+Result<std::shared_ptr<Content>> ContentTable::acquire(uint64_t ino) {
+  auto inode = inodes_.get(ino);
+  if (!inode.ok()) return inode.error();
+  if (inode->kind == meta::Kind::kDirectory)
+    return Error{Code::kIsDirectory, inode->name + " is a directory"};
+  if (auto content = find({ino, version_of(*inode)})) return content;
+  auto key = inodes_.key_of(ino);
+  if (!key.ok()) return key.error();
+  return load(ino, *inode, std::move(*key));
+}
+
+Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::Inode& inode, std::string key) {
+  const Key where{ino, version_of(inode)};
+  // Loading twice at once would make two CacheFiles of one fid: whoever is second takes the first one's.
+  MutexLock loading(record_mu_);
+  if (auto content = find(where)) return content;
+  bool sealed = false;
+  auto file = load_file(inode, &sealed);
+  auto content =
+      std::make_shared<Content>(*this, ContentId{ino, where.version, std::move(key), inode.etag, inode.size},
+                                entry_of(ino, inode, names_).attr, std::move(file), sealed, readahead_);
+  MutexLock lock(mu_);
+  contents_[where] = content;
+  return content;
+}
+
+std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& inode, bool* sealed) {
+  *sealed = false;
+  if (inode.size == 0) return nullptr;
+  if (inode.fid != 0) {
+    const auto record = read_file_record(store_, inode.fid);
+    const bool trusted = record && record->etag == inode.etag && record->size == inode.size &&
+                         (record->synced || inode.fid >= distrust_below_);
+    struct stat st {};
+    const bool on_disk =
+        trusted && ::stat(dir_.file_path(inode.fid).c_str(), &st) == 0 && st.st_size == inode.size;
+    if (on_disk) {
+      auto file = std::make_unique<cache::CacheFile>(dir_, fds_, inode.fid, inode.size, true);
+      *sealed = record->state == meta::FileState::kSealed;
+      load_chunks(store_, *file, *sealed);
+      return file;
+    }
+    if (record) space_.evict(inode.fid, record->valid_bytes);
+  }
+  auto fid = store_.next_id();
+  if (!fid.ok()) {
+    log::warn("cache: no file id: {}; reading without the cache", fid.error().message);
+    return nullptr;
+  }
+  return std::make_unique<cache::CacheFile>(dir_, fds_, *fid, inode.size, false);
+}
+
+void ContentTable::opened(Content& content) {
+  if (content.fid() == 0) return;
+  space_.policy().accessed(content.fid(), policy_key(content.id()), content.id().size);
+  space_.policy().set_evictable(content.fid(), false);
+}
+
+void ContentTable::discard(Content& content) {
+  log::warn("cache file {:016x} of {} is missing or damaged: it will be fetched again", content.fid(),
+            content.id().key);
+  {
+    MutexLock lock(mu_);
+    contents_.erase({content.id().ino, content.id().version});
+  }
+  (void)inodes_.update(content.id().ino, [&](meta::Inode& inode, meta::Batch&) {
+    if (inode.fid != content.fid()) return false;
+    inode.fid = 0;
+    return true;
+  });
+  space_.evict(content.fid(), content.cached_bytes());
+}
+
+bool ContentTable::start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) {
+  return fetcher_.start(content, segment);
+}
+
+bool ContentTable::reserve(Content& content, int64_t bytes) {
+  return space_.reserve(policy_key(content.id()), bytes);
+}
+
+void ContentTable::stored(Content& content, int64_t bytes) {
+  space_.stored(bytes);
+  if (content.claim_insert()) {
+    space_.policy().inserted(content.fid(), policy_key(content.id()), content.cached_bytes());
+    space_.policy().set_evictable(content.fid(), false);
+  } else {
+    space_.policy().resized(content.fid(), content.cached_bytes());
+  }
+}
+
+void ContentTable::progressed(Content& content, bool full) {
+  if (full) {
+    if (!content.claim_seal()) return;
+    record(content, true);
+    content.mark_sealed();
+    return;
+  }
+  if (content.sealed() || !content.claim_move()) return;
+  MutexLock lock(mu_);
+  moved_.push_back(content.shared_from_this());
+}
+
+void ContentTable::record(Content& content, bool sealed) {
+  MutexLock lock(record_mu_);
+  if (!sealed && content.sealed()) return;
+  if (!write_content_record(inodes_, content, sealed, policy_key(content.id()), clock_.wall_s())) {
+    content.mark_orphan();
+    return;
+  }
+  MutexLock list(mu_);
+  unsynced_.push_back(content.fid());
+}
+
+void ContentTable::persist_all() {
+  std::vector<std::shared_ptr<Content>> moved;
+  {
+    MutexLock lock(mu_);
+    moved.swap(moved_);
+  }
+  for (const auto& content : moved) {
+    content->end_move();
+    record(*content, false);
+  }
+}
+
+void ContentTable::kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) {
+  fetcher_.kept_in_ram(content, offset);
+}
+
+void ContentTable::went_stale(Content& content) {
+  if (namespace_) namespace_->expire(content.id().ino);
+}
+
+void ContentTable::closing(Content& content) {
+  if (content.orphan()) return space_.evict(content.fid(), content.cached_bytes());
+  const Key key{content.id().ino, content.id().version};
+  MutexLock lock(mu_);
+  const auto it = contents_.find(key);
+  if (it != contents_.end() && !it->second.expired()) return;  // opened again: it holds the same file now
+  if (it != contents_.end()) contents_.erase(it);
+  if (content.fid() != 0) space_.policy().set_evictable(content.fid(), true);
+}
+
+bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
+                         s3::HeadCallback on_headers) {
+  if (inode.size <= 0 || inode.size > names_.small_file) return false;
+  auto content = find({ino, version_of(inode)});
+  if (!content) {
+    auto loaded = load(ino, inode, key);
+    if (!loaded.ok()) return false;
+    content = std::move(*loaded);
+  }
+  if (content->sealed()) return false;
+  {
+    std::shared_ptr<Content> oldest;
+    MutexLock lock(mu_);
+    if (recent_.empty()) return false;  // shutting down
+    oldest = std::exchange(recent_[next_recent_], content);
+    next_recent_ = (next_recent_ + 1) % recent_.size();
+    lock.unlock();
+  }
+  content->fetch_all(std::move(on_headers), nullptr);
+  return true;
+}
+
+void ContentTable::tick() {
+  int64_t synced_at = clock_.mono_ms();
+  MutexLock lock(mu_);
+  while (!stopping_) {
+    wake_.wait_for(mu_, kTick);
+    lock.unlock();
+    persist_all();
+    if (clock_.mono_ms() - synced_at >= kSyncEveryMs) {
+      sync_recent();
+      synced_at = clock_.mono_ms();
+    }
+    lock.lock();
+  }
+}
+
+void ContentTable::sync_recent() {
+  std::vector<uint64_t> fids;
+  {
+    MutexLock lock(mu_);
+    fids.swap(unsynced_);
+  }
+  if (fids.empty()) return;
+  if (const Status synced = dir_.sync(); !synced.ok()) {
+    log::warn("cache: {}", synced.error().message);
+    return;
+  }
+  MutexLock lock(record_mu_);
+  mark_synced(store_, fids, [this](uint64_t fid) {
+    // Recorded again while the sync ran: its newer pages are not on the platters yet.
+    MutexLock list(mu_);
+    return std::find(unsynced_.begin(), unsynced_.end(), fid) != unsynced_.end();
+  });
+}
+
+}  // namespace s3cache::core

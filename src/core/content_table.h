@@ -1,0 +1,115 @@
+// ContentTable: every Content that is open or moving, found by (inode, version); their records in the store.
+//
+// acquire() makes the Content of an inode's current version from its records: cache file, valid pages,
+// checksums. Bytes before bits: a Content's new pages are recorded after they were written, in the same batch
+// as their checksums, and a complete file becomes "sealed" with the inode pointing to it, all in one batch.
+// Partial files are recorded at most 100 ms late, so a SIGKILL loses no more than that of what was fetched.
+// Power cuts: a file counts as synced only after a syncfs (every 30 s); after a cut, files of before that are
+// not synced are given up. Threads: any. Lock order: record_mu_ -> Inodes' stripe -> store; mu_ is a leaf.
+// Errors: kNotFound, kIsDirectory, and those of the store. Units: bytes.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "core/cache_space.h"
+#include "core/content.h"
+#include "core/fetcher.h"
+#include "core/inodes.h"
+#include "core/namespace.h"
+
+namespace s3cache::core {
+
+class ContentTable : public ContentHost, public ObjectProber {
+ public:
+  struct Parts {  // borrowed; all outlive the table
+    Inodes& inodes;
+    cache::CacheDir& dir;
+    cache::FdCache& fds;
+    CacheSpace& space;
+    Fetcher& fetcher;
+    WorkerPool& workers;
+    Clock& clock;
+  };
+  ContentTable(const Parts& parts, const ReadaheadOptions& readahead, const NamespaceOptions& names,
+               uint64_t distrust_below);
+  ~ContentTable() override;
+
+  // The namespace is made after the table (it borrows it as its prober). REQUIRES: before the first
+  // acquire().
+  void set_namespace(Namespace* names) { namespace_ = names; }
+
+  Result<std::shared_ptr<Content>> acquire(uint64_t ino);
+  // Counts an open for the eviction policy and keeps the file from being evicted.
+  void opened(Content& content);
+  // The sealed file is missing or not what its record says: forget it, the next acquire() starts afresh.
+  void discard(Content& content);
+  // Records everything that moved; called by the tick and before the store closes.
+  void persist_all();
+
+  // ContentHost.
+  bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) override;
+  void cancel(s3::RequestId request) override { fetcher_.cancel(request); }
+  void promote(s3::RequestId request) override { fetcher_.promote(request); }
+  bool reserve(Content& content, int64_t bytes) override;
+  void unreserve(int64_t bytes) override { space_.unreserve(bytes); }
+  void stored(Content& content, int64_t bytes) override;
+  void post_disk(std::function<void()> job) override { workers_.post(std::move(job)); }
+  void progressed(Content& content, bool full) override;
+  void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) override;
+  void went_stale(Content& content) override;
+  void closing(Content& content) override;
+
+  // ObjectProber.
+  bool probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
+             s3::HeadCallback on_headers) override;
+
+ private:
+  struct Key {
+    uint64_t ino, version;
+    bool operator==(const Key&) const = default;
+  };
+  struct KeyHash {
+    size_t operator()(const Key& k) const {
+      return static_cast<size_t>(k.ino * 0x9e3779b97f4a7c15U ^ k.version);
+    }
+  };
+
+  std::shared_ptr<Content> find(const Key& key);
+  Result<std::shared_ptr<Content>> load(uint64_t ino, const meta::Inode& inode, std::string key);
+  std::unique_ptr<cache::CacheFile> load_file(const meta::Inode& inode, bool* sealed);
+  void record(Content& content, bool sealed);
+  void tick();
+  void sync_recent();
+
+  Inodes& inodes_;
+  meta::MetaStore& store_;
+  cache::CacheDir& dir_;
+  cache::FdCache& fds_;
+  CacheSpace& space_;
+  Fetcher& fetcher_;
+  WorkerPool& workers_;
+  Clock& clock_;
+  const ReadaheadOptions readahead_;
+  const NamespaceOptions names_;
+  const uint64_t distrust_below_;  // fids before it count only if synced
+  Namespace* namespace_ = nullptr;
+
+  Mutex record_mu_;  // one writer of File records at a time (record() and sync_recent() both rewrite them)
+  Mutex mu_;
+  CondVar wake_;
+  std::unordered_map<Key, std::weak_ptr<Content>, KeyHash> contents_ GUARDED_BY(mu_);
+  // Have changes to record, and live until that is done: a Content that dies has nothing left to say.
+  std::vector<std::shared_ptr<Content>> moved_ GUARDED_BY(mu_);
+  // The last few probed contents stay alive until the OPEN that follows a LOOKUP finds them.
+  std::vector<std::shared_ptr<Content>> recent_ GUARDED_BY(mu_);
+  size_t next_recent_ GUARDED_BY(mu_) = 0;
+  std::vector<uint64_t> unsynced_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread ticker_;
+};
+
+}  // namespace s3cache::core

@@ -1,0 +1,216 @@
+// The transfer side of Content: headers and bytes that arrive, units that reach the disk, transfers that end.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/log.h"
+#include "core/content.h"
+
+namespace s3cache::core {
+
+// One GET's sink: forwards to its Content, which it keeps alive.
+class SegmentSink : public s3::GetSink {
+ public:
+  SegmentSink(std::shared_ptr<Content> content, std::shared_ptr<Segment> segment)
+      : content_(std::move(content)), segment_(std::move(segment)) {}
+  bool on_headers(const s3::ObjectInfo& info) override { return content_->headers(info); }
+  bool on_data(int64_t, std::span<const std::byte> data) override {
+    content_->arrived(segment_, data);
+    return true;
+  }
+  void on_done(Status status) override { content_->ended(segment_, status); }
+
+ private:
+  const std::shared_ptr<Content> content_;
+  const std::shared_ptr<Segment> segment_;
+};
+
+std::shared_ptr<s3::GetSink> Content::make_sink(std::shared_ptr<Segment> segment) {
+  return std::make_shared<SegmentSink>(shared_from_this(), std::move(segment));
+}
+
+void Content::begin(const std::shared_ptr<Segment>& segment, std::vector<BufferPool::Unit> units) {
+  MutexLock lock(mu_);
+  segment->units = std::move(units);
+}
+
+void Content::set_request(const std::shared_ptr<Segment>& segment, s3::RequestId request) {
+  MutexLock lock(mu_);
+  segment->request = request;
+}
+
+bool Content::headers(const s3::ObjectInfo& info) {
+  const bool same = info.size == id_.size && (info.etag.empty() || id_.etag.empty() || info.etag == id_.etag);
+  std::vector<s3::HeadCallback> callbacks;
+  {
+    MutexLock lock(mu_);
+    if (!same) stale_ = true;
+    if (!info_) info_ = info;
+    callbacks.swap(on_headers_);
+  }
+  for (auto& callback : callbacks) callback(info);
+  return same;
+}
+
+void Content::arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data) {
+  // Only this thread writes beyond `filled`, and nobody reads there: the copy needs no lock.
+  int64_t at = 0;
+  {
+    MutexLock lock(mu_);
+    at = segment->filled;
+  }
+  const auto total = static_cast<int64_t>(data.size());
+  for (int64_t done = 0; done < total;) {
+    const int64_t in_unit = (at + done) % BufferPool::kUnit;
+    const int64_t n = std::min(total - done, BufferPool::kUnit - in_unit);
+    const auto index = static_cast<size_t>((at + done) / BufferPool::kUnit);
+    std::memcpy(segment->units[index].get() + in_unit, data.data() + done, static_cast<size_t>(n));
+    done += n;
+  }
+  const auto first = static_cast<size_t>(at / BufferPool::kUnit);
+  std::vector<Waiter> ready;
+  size_t complete = 0;
+  bool to_disk = false;
+  {
+    MutexLock lock(mu_);
+    to_disk = segment->to_disk;
+    segment->filled = at + total;
+    complete = static_cast<size_t>(segment->filled / BufferPool::kUnit);
+    if (segment->filled == segment->length) complete = segment->unit_count();
+    if (!waiters_.empty()) ready = take_ready();
+  }
+  if (to_disk)
+    for (size_t i = first; i < complete; ++i)
+      host_.post_disk([self = shared_from_this(), segment, i] { self->store_unit(segment, i); });
+  answer(std::move(ready));
+}
+
+void Content::store_unit(const std::shared_ptr<Segment>& segment, size_t index) {
+  BufferPool::Unit unit;
+  {
+    MutexLock lock(mu_);
+    unit = segment->units[index];
+  }
+  const int64_t length = segment->unit_length(index);
+  const int64_t offset = segment->offset + static_cast<int64_t>(index) * BufferPool::kUnit;
+  auto written = file_->write(offset, {unit.get(), static_cast<size_t>(length)});
+  bool keep = false;
+  {
+    MutexLock lock(mu_);
+    ++segment->stored_units;
+    segment->reserved -= length;
+    if (written.ok()) {
+      segment->units[index].reset();
+    } else {
+      disk_failed_ = true;
+      segment->to_disk = false;  // the rest of it stays in RAM
+      keep = true;
+    }
+    finish_segment(segment);
+  }
+  unit.reset();
+  if (!written.ok()) {
+    log::warn("cache file {:016x} of {}: {}; reading on without the cache", fid(), id_.key,
+              written.error().message);
+    host_.unreserve(length);
+    if (keep) host_.kept_in_ram(shared_from_this(), segment->offset);
+  } else {
+    host_.stored(*this, length);
+    host_.progressed(*this, !sealed() && file_->full());
+  }
+  check_whole();
+}
+
+// A finished segment whose units all reached the disk has nothing left to say.
+void Content::finish_segment(const std::shared_ptr<Segment>& segment) {
+  if (!segment->done || segment->stored_units < segment->unit_count()) return;
+  const bool on_disk =
+      std::all_of(segment->units.begin(), segment->units.end(), [](const auto& u) { return !u; });
+  if (on_disk) segments_.erase(segment->offset);
+}
+
+void Content::ended(const std::shared_ptr<Segment>& segment, const Status& status) {
+  if (!status.ok()) return fail(segment, status.error());
+  bool in_ram = false;
+  int64_t unreserved = 0;
+  std::vector<Waiter> ready;
+  {
+    MutexLock lock(mu_);
+    segment->done = true;
+    segment->request = 0;
+    in_ram = !segment->to_disk;
+    if (in_ram) unreserved = std::exchange(segment->reserved, 0);
+    finish_segment(segment);
+    ready = take_ready();
+  }
+  if (unreserved > 0) host_.unreserve(unreserved);
+  if (in_ram) host_.kept_in_ram(shared_from_this(), segment->offset);
+  answer(std::move(ready));
+  check_whole();
+}
+
+void Content::fail(const std::shared_ptr<Segment>& segment, const Error& error) {
+  const bool replaced = error.code == Code::kStale || error.code == Code::kNotFound;
+  bool stale = false;
+  Error reason = error;  // what readers get; a HEAD-like caller gets the server's own word
+  int64_t unreserved = 0;
+  std::vector<Waiter> again, failed;
+  std::vector<std::function<void(Status)>> whole;
+  std::vector<s3::HeadCallback> callbacks;
+  {
+    MutexLock lock(mu_);
+    if (replaced) stale_ = true;
+    stale = stale_;
+    if (stale) reason = Error{Code::kStale, id_.key + " was replaced or deleted on the server"};
+    // Units that arrived in full are with the disk pool already; only what did not arrive is given back.
+    const int64_t arrived_units = segment->filled / BufferPool::kUnit * BufferPool::kUnit;
+    if (segment->reserved > 0) {
+      unreserved = segment->to_disk ? segment->length - arrived_units : segment->reserved;
+      segment->reserved -= unreserved;
+    }
+    segments_.erase(segment->offset);
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+      const bool hit = it->offset < segment->end() && it->end() > segment->offset;
+      if (!hit) {
+        ++it;
+        continue;
+      }
+      // What was only readahead, or cancelled under somebody's feet, is asked once more on the waiter's own
+      // account.
+      const bool retry =
+          !stale && it->attempts == 0 && (segment->background || error.code == Code::kCancelled);
+      ++it->attempts;
+      (retry ? again : failed).push_back(std::move(*it));
+      it = waiters_.erase(it);
+    }
+    whole.swap(whole_);
+    callbacks.swap(on_headers_);
+  }
+  if (unreserved > 0) host_.unreserve(unreserved);
+  if (stale) host_.went_stale(*this);
+  for (auto& callback : callbacks) callback(error);
+  for (auto& waiter : failed) waiter.done(reason);
+  for (auto& done : whole) done(reason);
+  for (auto& waiter : again) read_missing(std::move(waiter), false);
+}
+
+size_t Content::drop_ram(int64_t offset) {
+  std::vector<BufferPool::Unit> units;
+  MutexLock lock(mu_);
+  auto it = segments_.find(offset);
+  if (it == segments_.end()) return 0;
+  Segment& segment = *it->second;
+  if (!segment.done || segment.to_disk) return 0;
+  const bool wanted = std::any_of(waiters_.begin(), waiters_.end(), [&](const Waiter& w) {
+    return w.offset < segment.end() && w.end() > segment.offset;
+  });
+  if (wanted || !whole_.empty()) return 0;
+  units.swap(segment.units);
+  segments_.erase(it);
+  lock.unlock();
+  const size_t n =
+      static_cast<size_t>(std::count_if(units.begin(), units.end(), [](const auto& u) { return !!u; }));
+  return n;
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,109 @@
+#include "core/fetcher.h"
+
+#include <utility>
+
+namespace s3cache::core {
+
+Fetcher::Fetcher(s3::S3Client& s3, BufferPool& pool, WorkerPool& workers)
+    : s3_(s3), pool_(pool), workers_(workers) {
+  // Units come back on any thread, also under a Content's lock: the queue is served from a worker.
+  pool_.on_available([this] { workers_.post([this] { drain(); }); });
+}
+
+bool Fetcher::start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) {
+  const Waiting what{content, segment};
+  std::vector<BufferPool::Unit> units;
+  {
+    MutexLock lock(mu_);
+    // Nobody overtakes a foreground segment that waits for memory.
+    if (!waiting_.empty()) {
+      if (segment->background) return false;
+      waiting_.push_back(what);
+      return true;
+    }
+  }
+  if (take(*segment, units)) {
+    launch(what, std::move(units));
+    return true;
+  }
+  if (segment->background) return false;
+  {
+    MutexLock lock(mu_);
+    waiting_.push_back(what);
+  }
+  // Units may have come back between the refusal and the queueing.
+  workers_.post([this] { drain(); });
+  return true;
+}
+
+bool Fetcher::take(const Segment& segment, std::vector<BufferPool::Unit>& units) {
+  while (!pool_.take(segment.unit_count(), segment.background, units))
+    if (segment.background || !reclaim()) return false;
+  return true;
+}
+
+// Gives up the oldest bytes kept in RAM. False: there are none left to give.
+bool Fetcher::reclaim() {
+  for (;;) {
+    InRam oldest;
+    {
+      MutexLock lock(mu_);
+      if (in_ram_.empty()) return false;
+      oldest = std::move(in_ram_.front());
+      in_ram_.pop_front();
+    }
+    const auto content = oldest.content.lock();
+    if (content && content->drop_ram(oldest.offset) > 0) return true;
+  }
+}
+
+void Fetcher::kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) {
+  MutexLock lock(mu_);
+  in_ram_.push_back({content, offset});
+  // Contents that died leave entries behind: the list is swept when it is longer than the pool could fill.
+  if (in_ram_.size() > 4 * pool_.capacity())
+    std::erase_if(in_ram_, [](const InRam& r) { return r.content.expired(); });
+}
+
+void Fetcher::shutdown() {
+  std::deque<Waiting> waiting;
+  MutexLock lock(mu_);
+  waiting.swap(waiting_);
+  lock.unlock();  // their destructors take other locks
+}
+
+void Fetcher::launch(const Waiting& what, std::vector<BufferPool::Unit> units) {
+  const ContentId& id = what.content->id();
+  s3::GetRequest request;
+  request.key = id.key;
+  request.priority = what.segment->background ? s3::Priority::kBackground : s3::Priority::kForeground;
+  // A whole object needs no condition: its own headers say which version came. Pieces do (never a mix).
+  if (what.segment->offset != 0 || what.segment->length != id.size) {
+    request.offset = what.segment->offset;
+    request.length = what.segment->length;
+    request.if_match = id.etag;
+  }
+  what.content->begin(what.segment, std::move(units));
+  what.content->set_request(what.segment, s3_.get(std::move(request), what.content->make_sink(what.segment)));
+}
+
+void Fetcher::drain() {
+  for (;;) {
+    Waiting next;
+    {
+      MutexLock lock(mu_);
+      if (waiting_.empty()) return;
+      next = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    std::vector<BufferPool::Unit> units;
+    if (!take(*next.segment, units)) {
+      MutexLock lock(mu_);
+      waiting_.push_front(std::move(next));
+      return;
+    }
+    launch(next, std::move(units));
+  }
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,42 @@
+// Segment: one GET of a Content, from being planned to the moment its last byte lies in the cache file.
+//
+// Life: planned (in Content::segments_, no memory yet) -> started (units taken, request sent) -> filled byte
+// by byte in order -> done. With to_disk each full unit is written by the disk pool and released; the segment
+// leaves the Content when all are. Without to_disk (cache full, bypassed or broken) the bytes stay in RAM
+// until memory is short. Threads: fields are guarded by the Content's mutex, except that the network thread
+// alone writes into units beyond `filled`. Units: bytes; offset is a multiple of 4 KiB, length too or it ends
+// at the end of the object.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "core/buffer_pool.h"
+#include "s3/s3_client.h"
+
+namespace s3cache::core {
+
+struct Segment {
+  int64_t offset = 0;
+  int64_t length = 0;
+  int64_t filled = 0;  // contiguous bytes from offset that arrived
+  bool to_disk = true;
+  bool background = false;
+  bool done = false;     // the transfer ended well
+  int64_t reserved = 0;  // bytes of the cache's budget taken for what is not on disk yet
+  size_t stored_units = 0;
+  s3::RequestId request = 0;
+  std::vector<BufferPool::Unit> units;  // reset one by one as they reach the disk
+
+  int64_t end() const { return offset + length; }
+  size_t unit_count() const {
+    return static_cast<size_t>((length + BufferPool::kUnit - 1) / BufferPool::kUnit);
+  }
+  // Bytes of unit i.
+  int64_t unit_length(size_t i) const {
+    return std::min<int64_t>(BufferPool::kUnit, length - static_cast<int64_t>(i) * BufferPool::kUnit);
+  }
+};
+
+}  // namespace s3cache::core
