@@ -73,7 +73,7 @@ struct Config {
   bool ssl_verify_hostname = true;
 
   // Log.
-  std::string dbglevel = "crit";
+  std::string dbglevel = "warn";
   std::string logfile;
   bool no_time_stamp_msg = false;
   std::string instance_name;

@@ -63,11 +63,8 @@ void append_mdoc_option(const Option& row, std::string& out) {
   auto to = std::back_inserter(out);
   fmt::format_to(to, ".It Cm {}", roff(row.name));
   if (!row.metavar.empty()) fmt::format_to(to, " Ns = Ns Ar {}", roff(row.metavar));
-  out +=
-      "
-      " + sentence(row.help);
-      if (row.type == Type::kSize && row.scale != 1)
-          fmt::format_to(to, "A plain number counts {}.\n", row.unit);
+  out += "\n" + sentence(row.help);
+  if (row.type == Type::kSize && row.scale != 1) fmt::format_to(to, "A plain number counts {}.\n", row.unit);
   const std::string text = default_text(row);
   if (!text.empty() && !(row.type == Type::kFlag && text == "off"))
     fmt::format_to(to, "Default: {}.\n", roff(text));
@@ -87,8 +84,7 @@ void append_mdoc_reasons(Support support, std::string& out) {
   }
   out += ".Bl -tag -width 4n\n";
   for (const std::string_view why : reasons) {
-    out += fmt::format(".It Cm {}
-{}", names[why], sentence(why));
+    out += fmt::format(".It Cm {}\n{}", names[why], sentence(why));
   }
   out += ".El\n";
 }

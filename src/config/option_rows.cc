@@ -1,105 +1,20 @@
 // The rows of the option table, by group, sorted by name inside a group. Everything an option is stands in
 // its row.
 #include <array>
-#include <limits>
 #include <vector>
 
-#include "config/option_table.h"
+#include "config/option_builders.h"
 
 namespace s3cache::config {
 namespace {
 
-using sv = std::string_view;
+using namespace builders;
 using Rows = std::vector<Option>;
 
-constexpr int64_t kKiB = 1 << 10, kMiB = 1 << 20;
-constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr sv kReadOnly = "the mount is read-only";
 constexpr sv kAlways = "always so";
 constexpr sv kNotNeeded = "not needed";
-
-Option flag(sv name, bool Config::*field, sv help) { return {.name = name, .field = field, .help = help}; }
-Option clears(sv name, bool Config::*field, sv help) {
-  return {.name = name, .field = field, .inverted = true, .help = help};
-}
-Option number(sv name, int64_t Config::*field, int64_t min, int64_t max, sv help) {
-  return {
-      .name = name, .type = Type::kInt, .field = field, .min = min, .max = max, .metavar = "N", .help = help};
-}
-Option size(sv name, int64_t Config::*field, int64_t scale, int64_t min, int64_t max, sv help) {
-  return {.name = name,
-          .type = Type::kSize,
-          .field = field,
-          .min = min,
-          .max = max,
-          .scale = scale,
-          .unit = scale == kMiB ? "MiB" : "bytes",
-          .metavar = "SIZE",
-          .help = help};
-}
-Option seconds(sv name, int64_t Config::*field, int64_t min, int64_t max, sv help) {
-  return {.name = name,
-          .type = Type::kDuration,
-          .field = field,
-          .min = min,
-          .max = max,
-          .metavar = "SECONDS",
-          .help = help};
-}
-Option octal(sv name, int64_t Config::*field, sv default_note, sv help) {
-  return {.name = name,
-          .type = Type::kOctal,
-          .field = field,
-          .max = 0777,
-          .metavar = "OCTAL",
-          .default_note = default_note,
-          .help = help};
-}
-Option text(sv name, std::string Config::*field, sv metavar, sv help) {
-  return {.name = name, .type = Type::kString, .field = field, .metavar = metavar, .help = help};
-}
-Option path(sv name, std::string Config::*field, sv metavar, sv default_note, sv help) {
-  return {.name = name,
-          .type = Type::kPath,
-          .field = field,
-          .metavar = metavar,
-          .default_note = default_note,
-          .help = help};
-}
-Option choice(sv name, std::string Config::*field, sv values, sv metavar, sv help) {
-  return {
-      .name = name, .type = Type::kEnum, .field = field, .values = values, .metavar = metavar, .help = help};
-}
-Option alias(sv name, sv of) { return {.name = name, .alias_of = of}; }
-Option kernel(sv name, sv help) { return {.name = name, .support = Support::kKernel, .help = help}; }
-Option ignored(sv name, sv why) {
-  return {
-      .name = name, .type = Type::kString, .support = Support::kIgnored, .value_optional = true, .why = why};
-}
-Option ignored_size(sv name, int64_t min, sv why) {
-  return {.name = name,
-          .type = Type::kSize,
-          .support = Support::kIgnored,
-          .min = min,
-          .max = kNoLimit,
-          .scale = kMiB,
-          .unit = "MiB",
-          .metavar = "SIZE",
-          .why = why};
-}
-Option ignored_number(sv name, int64_t min, sv why) {
-  return {.name = name,
-          .type = Type::kInt,
-          .support = Support::kIgnored,
-          .min = min,
-          .max = kNoLimit,
-          .metavar = "N",
-          .why = why};
-}
-Option rejected(sv name, sv why) {
-  return {
-      .name = name, .type = Type::kString, .support = Support::kRejected, .value_optional = true, .why = why};
-}
+constexpr sv kForMount = "for mount(8)";
 
 Rows bucket_rows() {
   return {
@@ -109,9 +24,9 @@ Rows bucket_rows() {
       alias("endpoint", "region"),
       alias("host", "url"),
       ignored_number("list_object_max_keys", 1000, "listings ask for the server's most, 1000 a page"),
-      ignored("listobjectsv2", kAlways),
+      accepted("listobjectsv2", kAlways),
       ignored("noua", "requests carry a short User-Agent"),
-      ignored("noxmlns", kNotNeeded),
+      accepted("noxmlns", kNotNeeded),
       flag("public_bucket", &Config::public_bucket, "send unsigned requests; no credentials are looked for"),
       text("region", &Config::region, "REGION",
            "region in the signature; also from AWS_REGION and AWS_DEFAULT_REGION"),
@@ -119,7 +34,7 @@ Rows bucket_rows() {
       text("servicepath", &Config::servicepath, "PATH",
            "path between host and bucket on services that have one"),
       rejected("sigv2", "requests are signed with version 4; leave sigv2 out"),
-      ignored("sigv4", kAlways),
+      accepted("sigv4", kAlways),
       text("url", &Config::url, "URL", "endpoint, with http:// or https://; also from AWS_ENDPOINT_URL"),
       flag("use_path_request_style", &Config::path_style,
            "put the bucket into the path, not into the host name"),
@@ -164,7 +79,7 @@ Rows cache_rows() {
       flag("del_cache", &Config::del_cache, "empty this mount's cache at start and at exit"),
       diskfree,
       ignored("fake_diskfree", "the real free space counts"),
-      ignored("fd_page_size", kNotNeeded),
+      accepted("fd_page_size", kNotNeeded),
       number("free_space_ratio", &Config::free_space_ratio, 0, 100,
              "percent of the cache's disk to keep free; excludes ensure_diskfree"),
       size("mem_limit", &Config::mem_limit, 1, 16 * kMiB, kNoLimit, "memory for data on its way from S3"),
@@ -184,7 +99,7 @@ Rows metadata_rows() {
              "HEAD"),
       ignored("attr_timeout", "the kernel's caches follow stat_cache_expire"),
       ignored("compat_dir", "implicit folders are always shown"),
-      ignored("complement_stat", kAlways),
+      accepted("complement_stat", kAlways),
       clears("disable_negative_cache", &Config::negative_cache, "do not remember that a name is absent"),
       alias("disable_noobj_cache", "disable_negative_cache"),
       flag("enable_negative_cache", &Config::negative_cache, "remember that a name is absent"),
@@ -193,7 +108,7 @@ Rows metadata_rows() {
       number("max_stat_cache_size", &Config::max_stat_cache_size, 1000, kNoLimit,
              "names to remember at most, on disk; cold folders are forgotten beyond it"),
       ignored("negative_timeout", "the kernel's caches follow stat_cache_expire"),
-      ignored("notsup_compat_dir", kAlways),
+      accepted("notsup_compat_dir", kAlways),
       seconds("stat_cache_expire", &Config::stat_cache_expire, 0, 10 * 365 * 86400,
               "how long names and attributes are believed without asking S3"),
       interval,
@@ -264,8 +179,8 @@ Rows network_rows() {
       number("network_threads", &Config::network_threads, 1, 64, "threads that move data from the network"),
       flag("no_check_certificate", &Config::no_check_certificate,
            "do not verify the server's TLS certificate"),
-      ignored("nodnscache", kNotNeeded),
-      ignored("nosscache", kNotNeeded),
+      accepted("nodnscache", kNotNeeded),
+      accepted("nosscache", kNotNeeded),
       alias("parallel_count", "max_thread_count"),
       alias("parallel_upload", "max_thread_count"),
       rejected("proxy", kEnvProxy),
@@ -310,19 +225,19 @@ Rows mount_rows() {
                 .default_note = "as stored, else the caller's",
                 .help = "show this group, a number or a name, on everything"};
   return {
-      ignored("_netdev", "for mount(8)"),
+      accepted("_netdev", kForMount),
       flag("allow_other", &Config::allow_other,
            "let other users in; a plain user needs user_allow_other in fuse.conf"),
       kernel("allow_root", "let root in as well"),
       kernel("async", "the kernel's default"),
       kernel("atime", "the kernel's default; access times are never stored"),
-      ignored("auto", "for mount(8)"),
-      ignored("auto_cache", kAlways),
+      accepted("auto", kForMount),
+      accepted("auto_cache", kAlways),
       kernel("auto_unmount", "let fusermount3 unmount should the daemon die"),
-      ignored("big_writes", kAlways),
-      ignored("comment", "for mount(8)"),
-      ignored("default_permissions", kAlways),
-      ignored("defaults", "for mount(8)"),
+      accepted("big_writes", kAlways),
+      accepted("comment", kForMount),
+      accepted("default_permissions", kAlways),
+      accepted("defaults", kForMount),
       ignored("delay_connect", "the bucket is checked at start"),
       kernel("dev", "allow device files"),
       ignored("direct_io", "clean files keep their page cache"),
@@ -330,9 +245,9 @@ Rows mount_rows() {
       kernel("exec", "allow programs to run"),
       text("fsname", &Config::fsname, "NAME", "source shown by mount and df"),
       gid,
-      ignored("intr", kNotNeeded),
-      ignored("kernel_cache", kAlways),
-      ignored("large_read", kAlways),
+      accepted("intr", kNotNeeded),
+      accepted("kernel_cache", kAlways),
+      accepted("large_read", kAlways),
       number("max_background", &Config::max_background, 1, 65535, "requests that the kernel keeps in flight"),
       ignored("max_read", "reads are as large as the kernel makes them"),
       ignored("max_write", kReadOnly),
@@ -340,29 +255,29 @@ Rows mount_rows() {
             "with allow_other: permission bits to hide of the mount point itself"),
       ignored("noac", "use stat_cache_expire=0"),
       kernel("noatime", "never update access times"),
-      ignored("noauto", "for mount(8)"),
-      ignored("nobootwait", "for mount(8)"),
+      accepted("noauto", kForMount),
+      accepted("nobootwait", kForMount),
       kernel("nodev", "no device files"),
       kernel("nodiratime", "never update access times of folders"),
       kernel("noexec", "no programs run from this mount"),
-      ignored("nofail", "for mount(8)"),
-      ignored("nonempty", kAlways),
+      accepted("nofail", kForMount),
+      accepted("nonempty", kAlways),
       kernel("nosuid", "set-user-id bits have no effect"),
-      ignored("nouser", "for mount(8)"),
+      accepted("nouser", kForMount),
       kernel("relatime", "the kernel's default"),
-      ignored("remember", kNotNeeded),
-      ignored("ro", kAlways),
-      ignored("rw", kReadOnly),
-      ignored("setuid", "for mount(8)"),
+      accepted("remember", kNotNeeded),
+      accepted("ro", kAlways),
+      accepted("rw", kReadOnly),
+      accepted("setuid", kForMount),
       text("subtype", &Config::subtype, "NAME", "the type shown is fuse.NAME"),
       kernel("suid", "set-user-id bits have effect"),
       kernel("sync", "writes are synchronous"),
       uid,
       octal("umask", &Config::umask, "none", "permission bits to hide of everything"),
-      ignored("use_ino", kAlways),
-      ignored("user", "for mount(8)"),
-      ignored("users", "for mount(8)"),
-      ignored("x-*", "for mount(8) and systemd"),
+      accepted("use_ino", kAlways),
+      accepted("user", kForMount),
+      accepted("users", kForMount),
+      accepted("x-*", "for mount(8) and systemd"),
   };
 }
 

@@ -177,7 +177,8 @@ Status apply_option(std::string_view name, bool has_value, std::string_view valu
   }
   if (!status) return status;
   if (row->support == Support::kKernel) config.kernel_options.emplace_back(name);
-  if (row->support == Support::kIgnored) config.notices.push_back(fmt::format("{} ({})", name, row->why));
+  if (row->support == Support::kIgnored && !row->quiet)
+    config.notices.push_back(fmt::format("{} ({})", name, row->why));
   return {};
 }
 

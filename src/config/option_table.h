@@ -60,6 +60,7 @@ struct Option {
   std::string_view alias_of = {};      // the option this is another spelling of; its row has the rest
   bool inverted = false;               // a flag that clears its field
   bool value_optional = false;         // a string that may stand without "=..."
+  bool quiet = false;                  // of kIgnored: nothing is lost by it, so the log does not mention it
   int64_t min = 0, max = 0;            // of kInt, kSize, kDuration, in base units
   bool zero_ok = false;                // 0 is fine although it is below min
   int64_t scale = 1;                   // of kSize
