@@ -35,7 +35,7 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Werror
 ifneq (,$(findstring clang,$(CXX)))
 WARN     += -Wthread-safety
 endif
-CXXFLAGS += -std=c++20 $(OPT) $(WARN) -Isrc $(PKG_CF) -DFUSE_USE_VERSION=314 -D_FILE_OFFSET_BITS=64 -pthread $(SAN)
+CXXFLAGS += -std=c++20 $(OPT) $(WARN) -Isrc -Itests $(PKG_CF) -DFUSE_USE_VERSION=314 -D_FILE_OFFSET_BITS=64 -pthread $(SAN)
 LDFLAGS  += -pthread $(SAN)
 
 srcs    = $(wildcard src/$(1)/*.cc)
