@@ -1,0 +1,128 @@
+// Incarnations: which FUSE nodeid stands for which content of an inode, and who has it open.
+//
+// st_ino is the persistent id; a nodeid names one incarnation (version x I/O mode), so the kernel's page
+// cache is per version and never has to be emptied. A nodeid equals the ino until an open needs another one;
+// the successor comes from the same counter and is never reused. Inodes nobody opened have no entry: they are
+// stateless.
+//
+// An entry lives while it has handles, while the kernel may hold pages of it (the `page_records` last closed
+// ones), or, for a nodeid other than the ino, until FORGET. A page record that falls out of that list stays
+// until the notifier has made the kernel drop the pages, so that its nodeid is never trusted too early.
+//
+// Threads: every method from any thread. Owns: Handles, from open() to close(). Hooks run without a lock.
+// Errors: only those of next_id. Lock order: shard -> aliases.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "base/sync.h"
+#include "core/filesystem.h"
+#include "fuse/open_mode.h"
+
+namespace s3cache::fuse {
+
+// One OPEN; its address is the kernel's fh.
+struct Handle {
+  std::shared_ptr<core::OpenFile> file;
+  uint64_t nodeid = 0;
+  uint64_t ino = 0;
+  Handle* prev = nullptr;  // in the incarnation's list
+  Handle* next = nullptr;
+};
+
+class Incarnations {
+ public:
+  using NextId = std::function<Result<uint64_t>()>;
+  // Asked to make the kernel drop the pages of nodeid; calls pages_dropped(nodeid, stamp) when it has.
+  using DropPages = std::function<void(uint64_t nodeid, uint64_t stamp)>;
+
+  Incarnations(NextId next_id, DropPages drop_pages, size_t page_records);
+  ~Incarnations();
+
+  uint64_t ino_of(uint64_t nodeid);
+
+  // The nodeid a LOOKUP or READDIRPLUS answers for a regular file; counts one lookup if it is not the ino.
+  Result<uint64_t> nodeid_for(uint64_t ino, uint64_t version);
+  void forget(uint64_t nodeid, uint64_t lookups);
+
+  struct Grant {
+    Verdict verdict = Verdict::kStale;
+    Handle* handle = nullptr;  // null for kWait and kStale
+    int32_t backing_id = 0;    // for kJoin
+  };
+  // kRegister: the caller registers the backing file and then calls registered(). kWait: `again` runs later.
+  Grant open(uint64_t nodeid, const std::shared_ptr<core::OpenFile>& file, bool passthrough_possible,
+             const std::function<void()>& again);
+  // backing_id 0: it failed; the incarnation goes on in cached mode.
+  void registered(Handle* handle, int32_t backing_id);
+  // RELEASE, or an OPEN reply that reached nobody. Returns the backing id to give back, 0: none.
+  int32_t close(Handle* handle);
+
+  // What GETATTR must say where core's answer is of another version: the attributes of the live handles.
+  std::optional<core::Attr> live_attr(uint64_t nodeid, uint64_t version);
+  // Same without an answer from core: any live handle's. Only_retired: only where core need not be asked at
+  // all.
+  std::optional<core::Attr> live_attr(uint64_t nodeid, bool only_retired);
+
+  // Every nodeid the kernel may know for ino.
+  std::vector<uint64_t> nodeids_of(uint64_t ino);
+  void pages_dropped(uint64_t nodeid, uint64_t stamp);
+
+  struct Stats {
+    size_t records = 0, aliases = 0, open_handles = 0, page_records = 0;
+  };
+  Stats stats();
+
+ private:
+  struct Node : NodeState {
+    uint64_t nodeid = 0;
+    uint64_t ino = 0;
+    uint64_t lookups = 0;  // counted only where nodeid != ino
+    uint64_t stamp = 0;    // moves at every open: a page record that was used again is not dropped
+    int32_t backing_id = 0;
+    Handle* handles = nullptr;
+    std::vector<std::function<void()>> waiters;
+    std::list<Node*>::iterator lru;
+    bool in_lru = false;
+  };
+  struct Inode {
+    std::vector<std::unique_ptr<Node>> nodes;  // nearly always one
+    Node* find(uint64_t nodeid);
+    Node* current();  // the one that is not retired
+  };
+  struct Shard {
+    Mutex mu;
+    std::unordered_map<uint64_t, Inode> inodes GUARDED_BY(mu);
+    std::list<Node*> lru GUARDED_BY(mu);  // closed, with pages; oldest first
+  };
+  struct Dropped {
+    uint64_t nodeid, stamp;
+  };
+  static constexpr size_t kShards = 64;
+
+  Shard& shard(uint64_t ino) { return shards_[(ino * 0x9E3779B97F4A7C15ull) >> 58]; }
+  void attach(Node& node, Handle* handle, Shard& s) REQUIRES(s.mu);
+  void closed(Shard& s, Node& node, std::optional<Dropped>& drop) REQUIRES(s.mu);
+  void erase(Shard& s, Node& node) REQUIRES(s.mu);
+  void leave_lru(Shard& s, Node& node) REQUIRES(s.mu);
+  void retire(Node& node) { node.retired = true; }
+
+  const NextId next_id_;
+  const DropPages drop_pages_;
+  const size_t lru_limit_;  // a shard
+  std::array<Shard, kShards> shards_;
+  std::atomic<size_t> alias_count_{0};
+  SharedMutex aliases_mu_;
+  std::unordered_map<uint64_t, uint64_t> aliases_ GUARDED_BY(aliases_mu_);  // nodeid -> ino where they differ
+};
+
+}  // namespace s3cache::fuse

@@ -1,0 +1,72 @@
+// Ops: the FUSE operations, thin: decode, ask core, answer. Nothing here waits.
+//
+// A worker never blocks on the network: an operation hands core a callback and returns; whoever completes it
+// sends the reply. lookup and friends are in ops_lookup.cc, directories in ops_dir.cc, files in ops_file.cc.
+// Threads: every method from any worker. Owns: the table of incarnations and the parked requests. Borrows:
+// the file system, the notifier, the compat object; all outlive it. Kept alive by the callbacks under way.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <memory>
+#include <string>
+
+#include "core/filesystem.h"
+#include "fuse/incarnations.h"
+#include "fuse/kernel_compat.h"
+#include "fuse/notifier.h"
+#include "fuse/options.h"
+#include "fuse/request.h"
+
+namespace s3cache::fuse {
+
+class Ops : public std::enable_shared_from_this<Ops> {
+ public:
+  Ops(const Options& options, core::Filesystem& fs, Notifier& notifier, KernelCompat& compat,
+      Incarnations::NextId next_id);
+
+  // The table libfuse calls; its operations find their Ops through UserData.
+  static fuse_lowlevel_ops table(const Options& options);
+
+  Incarnations& incarnations() { return incarnations_; }
+  Parked& parked() { return *parked_; }
+
+  void init(fuse_conn_info* conn);
+
+  void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
+  void getattr(fuse_req_t req, fuse_ino_t nodeid);
+  void readlink(fuse_req_t req, fuse_ino_t nodeid);
+  void statfs(fuse_req_t req);
+  void getxattr(fuse_req_t req, fuse_ino_t nodeid, const char* name, size_t size);
+  void listxattr(fuse_req_t req, fuse_ino_t nodeid, size_t size);
+
+  void opendir(fuse_req_t req, fuse_ino_t nodeid);
+  void readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool plus);
+  void releasedir(fuse_req_t req, uint64_t fh);
+
+  void open(fuse_req_t req, fuse_ino_t nodeid, int flags);
+  void read(fuse_req_t req, uint64_t fh, off_t offset, size_t size);
+  void release(fuse_req_t req, uint64_t fh);
+
+ private:
+  RequestPtr request(fuse_req_t req) { return std::make_shared<Request>(parked_, req); }
+  void answer_lookup(Request& r, const Result<core::LookupReply>& answer);
+  void answer_getattr(Request& r, uint64_t nodeid, const Result<core::Entry>& answer);
+  void admit(const RequestPtr& r, uint64_t nodeid, bool direct, const std::shared_ptr<core::OpenFile>& file);
+  int32_t register_backing(core::OpenFile& file);
+  void answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct);
+
+  const unsigned max_io_;
+  const unsigned max_background_;
+  core::Filesystem& fs_;
+  Notifier& notifier_;
+  KernelCompat& compat_;
+  Incarnations incarnations_;
+  const std::shared_ptr<Parked> parked_ = std::make_shared<Parked>();
+};
+
+struct stat to_stat(const core::Attr& a);
+fuse_entry_param to_entry_param(uint64_t nodeid, const core::Entry& e);
+inline double to_seconds(int64_t ms) { return ms > 0 ? static_cast<double>(ms) / 1000.0 : 0.0; }
+
+}  // namespace s3cache::fuse

@@ -1,0 +1,98 @@
+#include "fuse/request.h"
+
+#include <sched.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "fuse/ops.h"
+
+namespace s3cache::fuse {
+
+void Gate::close() {
+  closed_.store(true);
+  while (inside_.load() != 0) ::sched_yield();  // a reply is one writev
+}
+
+uint64_t Parked::add(std::weak_ptr<Request> request) {
+  MutexLock lock(mu_);
+  waiting_.emplace(++last_id_, std::move(request));
+  return last_id_;
+}
+
+void Parked::remove(uint64_t id) {
+  MutexLock lock(mu_);
+  waiting_.erase(id);
+}
+
+std::shared_ptr<Request> Parked::find(uint64_t id) {
+  MutexLock lock(mu_);
+  auto it = waiting_.find(id);
+  return it == waiting_.end() ? nullptr : it->second.lock();
+}
+
+void Parked::answer_all(int err) {
+  std::vector<std::shared_ptr<Request>> all;
+  {
+    MutexLock lock(mu_);
+    for (auto& [id, weak] : waiting_) {
+      if (auto r = weak.lock()) all.push_back(std::move(r));
+    }
+  }
+  for (auto& r : all) {
+    if (r->claim()) r->reply_err(err);
+  }
+}
+
+size_t Parked::size() {
+  MutexLock lock(mu_);
+  return waiting_.size();
+}
+
+Request::~Request() {
+  if (claim()) reply_err(EIO);
+}
+
+bool Request::claim() {
+  int s = state_.load(std::memory_order_acquire);
+  for (;;) {
+    if (s == kAnswered) return false;
+    if (s == kParking) {  // the worker is between two lines of park()
+      ::sched_yield();
+      s = state_.load(std::memory_order_acquire);
+      continue;
+    }
+    if (state_.compare_exchange_weak(s, kAnswered)) break;
+  }
+  if (s == kParked) parked_->remove(id_);
+  return true;
+}
+
+void Request::park() {
+  int running = kRunning;
+  // After this line req_ cannot be freed by another thread until kParked is set.
+  if (!state_.compare_exchange_strong(running, kParking)) return;
+  id_ = parked_->add(weak_from_this());
+  // The data is a number, not a pointer: libfuse may call with it after the request was answered.
+  fuse_req_interrupt_func(req_, on_interrupt, reinterpret_cast<void*>(id_));
+  state_.store(kParked);
+  if (interrupted_.load()) interrupted();
+}
+
+void Request::on_interrupt(fuse_req_t req, void* id) {
+  auto* ops = static_cast<UserData*>(fuse_req_userdata(req))->ops;
+  auto self = ops->parked().find(reinterpret_cast<uint64_t>(id));
+  if (self == nullptr) return;
+  self->interrupted_.store(true);
+  // In kParking this may be park()'s own thread, inside libfuse with the request's lock held: park() sees the
+  // flag.
+  if (self->state_.load() == kParked) self->interrupted();
+}
+
+void Request::interrupted() {
+  if (claim()) reply_err(EINTR);
+}
+
+core::Caller caller_of(fuse_req_t req) { return {static_cast<uint32_t>(fuse_req_ctx(req)->pid)}; }
+
+}  // namespace s3cache::fuse

@@ -1,0 +1,99 @@
+// Request: one kernel request on its way through callbacks, answered exactly once.
+//
+// Whoever wins claim() sends the reply: the completing thread, the interrupt, or the end of the mount. An
+// operation starts its work, then calls park(); if the answer was at hand the request is gone by then and
+// nothing was paid for it but one allocation. A request dropped unanswered replies EIO, so a lost callback
+// never hangs a program. Threads: any. Errors: replies return libfuse's -errno (-ENOENT: nobody waits any
+// more).
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <atomic>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+
+#include "base/sync.h"
+#include "core/types.h"
+
+namespace s3cache::fuse {
+
+// Run-down protection: after close() returns nobody is inside libfuse any more, and late answers go nowhere.
+class Gate {
+ public:
+  bool enter() {
+    inside_.fetch_add(1);
+    if (!closed_.load()) return true;
+    inside_.fetch_sub(1);
+    return false;
+  }
+  void leave() { inside_.fetch_sub(1); }
+  void close();
+
+ private:
+  std::atomic<int> inside_{0};
+  std::atomic<bool> closed_{false};
+};
+
+class Request;
+
+// The requests that wait for somebody: what an INTERRUPT or the end of the mount can reach.
+class Parked {
+ public:
+  uint64_t add(std::weak_ptr<Request> request) EXCLUDES(mu_);
+  void remove(uint64_t id) EXCLUDES(mu_);
+  std::shared_ptr<Request> find(uint64_t id) EXCLUDES(mu_);
+  // Answers everything that waits. For the end of the mount.
+  void answer_all(int err) EXCLUDES(mu_);
+  size_t size() EXCLUDES(mu_);
+  Gate& gate() { return gate_; }
+
+ private:
+  Gate gate_;
+  Mutex mu_;
+  uint64_t last_id_ GUARDED_BY(mu_) = 0;
+  std::unordered_map<uint64_t, std::weak_ptr<Request>> waiting_ GUARDED_BY(mu_);
+};
+
+class Request : public std::enable_shared_from_this<Request> {
+ public:
+  Request(std::shared_ptr<Parked> parked, fuse_req_t req) : parked_(std::move(parked)), req_(req) {}
+  ~Request();
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  // Call as the last thing of an operation, unless it answered itself.
+  void park();
+  // True for exactly one caller, who then replies.
+  bool claim();
+
+  // REQUIRES: claim() said true to this thread. `f` is int(fuse_req_t) and consumes the request.
+  template <class F>
+  int reply(F&& f) {
+    if (!parked_->gate().enter()) return -ENODEV;
+    const int rc = f(req_);
+    parked_->gate().leave();
+    return rc;
+  }
+  int reply_err(int err) {
+    return reply([err](fuse_req_t r) { return fuse_reply_err(r, err); });
+  }
+
+ private:
+  enum State : int { kRunning, kParking, kParked, kAnswered };
+  static void on_interrupt(fuse_req_t req, void* id);
+  void interrupted();
+
+  const std::shared_ptr<Parked> parked_;
+  const fuse_req_t req_;
+  uint64_t id_ = 0;  // written in kParking, read after kParked
+  std::atomic<int> state_{kRunning};
+  std::atomic<bool> interrupted_{false};
+};
+
+using RequestPtr = std::shared_ptr<Request>;
+
+core::Caller caller_of(fuse_req_t req);
+
+}  // namespace s3cache::fuse

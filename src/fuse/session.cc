@@ -1,0 +1,183 @@
+#include "fuse/session.h"
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <chrono>
+#include <vector>
+
+#include "base/log.h"
+#include "fuse/mountpoint.h"
+#include "fuse/ops.h"
+
+namespace s3cache::fuse {
+namespace {
+
+// libfuse's loop looks at its exit flag only when its semaphore wait is interrupted, so leaving takes a
+// signal. A real-time one that neither the app nor libfuse uses.
+int wake_signal() { return SIGRTMIN + 7; }
+
+void install_wake_handler() {
+  struct sigaction sa {};
+  sa.sa_handler = [](int) {};
+  ::sigemptyset(&sa.sa_mask);
+  ::sigaction(wake_signal(), &sa, nullptr);  // no SA_RESTART: the wait must end
+}
+
+std::vector<std::string> mount_arguments(const Options& o) {
+  std::vector<std::string> a{"s3cache"};
+  auto option = [&a](std::string word) {
+    a.push_back("-o");
+    a.push_back(std::move(word));
+  };
+  // A comma or backslash in a name would end the option.
+  std::string fsname;
+  for (char c : o.fsname) {
+    if (c == ',' || c == '\\') fsname += '\\';
+    fsname += c;
+  }
+  option("fsname=" + fsname);
+  option("subtype=" + o.subtype);
+  option("max_read=" + std::to_string(o.max_io));  // the kernel wants it here and in INIT
+  if (o.default_permissions) option("default_permissions");
+  if (o.allow_other) option("allow_other");
+  if (o.read_only) option("ro");
+  for (const std::string& word : o.mount_options) option(word);
+  return a;
+}
+
+}  // namespace
+
+Session::Session(const Options& options, core::Filesystem& fs, Notifier& notifier,
+                 Incarnations::NextId next_id)
+    : options_(options),
+      notifier_(notifier),
+      compat_(options.passthrough, options.cache_dir),
+      ops_(std::make_shared<Ops>(options, fs, notifier, compat_, std::move(next_id))),
+      data_{&compat_, ops_.get()} {}
+
+Result<std::unique_ptr<Session>> Session::mount(const Options& options, core::Filesystem& fs,
+                                                Notifier& notifier, Incarnations::NextId next_id) {
+  if (auto ok = check_mountpoint(options.mountpoint, options.nonempty); !ok) return ok.error();
+  std::unique_ptr<Session> s(new Session(options, fs, notifier, std::move(next_id)));
+  if (auto ok = s->start(); !ok) return ok.error();
+  return s;
+}
+
+Status Session::start() {
+  std::vector<std::string> words = mount_arguments(options_);
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  const fuse_lowlevel_ops table = Ops::table(options_);
+  session_ = fuse_session_new(&args, &table, sizeof table, &data_);
+  fuse_opt_free_args(&args);
+  if (session_ == nullptr) return Error{Code::kInvalid, "mount options: libfuse does not know one of them"};
+
+  const auto before = mounted_dev(options_.mountpoint);
+  errno = 0;
+  if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) {
+    const std::string what = "mount on " + options_.mountpoint;
+    return errno != 0 ? errno_error(errno, what) : Error{Code::kIo, what + ": refused (see above)"};
+  }
+  mounted_ = true;
+  if (auto ok = compat_.attach(session_); !ok) return ok;
+  const auto dev = mounted_dev(options_.mountpoint);
+  if (!dev || dev == before)
+    return Error{Code::kIo, "mount on " + options_.mountpoint + ": it did not appear"};
+  dev_ = *dev;
+  install_wake_handler();
+  thread_ = std::thread([this] { loop(); });
+  return wait_ready();
+}
+
+Status Session::wait_ready() {
+  // Blocks in the kernel until INIT is answered, then is one STATFS, which core answers from memory.
+  struct statvfs v {};
+  if (::statvfs(options_.mountpoint.c_str(), &v) != 0) {
+    return errno_error(errno, "first request to " + options_.mountpoint);
+  }
+  compat_.probe();
+  const unsigned kb = options_.readahead_kb;
+  if (kb != 0 && !KernelCompat::set_readahead_kb(dev_, kb)) {
+    log::info("fuse: cannot raise the readahead window of {}: it stays at 128 KiB", options_.mountpoint);
+  }
+  notifier_.start(
+      this, [this](uint64_t ino) { return ops_->incarnations().nodeids_of(ino); },
+      [this](uint64_t nodeid, uint64_t stamp) { ops_->incarnations().pages_dropped(nodeid, stamp); });
+  return {};
+}
+
+void Session::loop() {
+  fuse_loop_config* config = fuse_loop_cfg_create();
+  fuse_loop_cfg_set_clone_fd(config, options_.clone_fd ? 1 : 0);
+  fuse_loop_cfg_set_max_threads(config, static_cast<unsigned>(options_.max_threads));
+  const int rc = fuse_session_loop_mt(session_, config);
+  fuse_loop_cfg_destroy(config);
+  MutexLock lock(mu_);
+  done_ = true;
+  loop_error_ = rc;
+  cv_.notify_all();
+}
+
+Status Session::run() {
+  {
+    MutexLock lock(mu_);
+    while (!done_ && !exit_wanted_) cv_.wait(mu_);
+  }
+  stop_loop();
+  MutexLock lock(mu_);
+  if (loop_error_ < 0) return errno_error(-loop_error_, "FUSE session on " + options_.mountpoint);
+  return {};
+}
+
+void Session::request_exit() {
+  MutexLock lock(mu_);
+  exit_wanted_ = true;
+  cv_.notify_all();
+}
+
+void Session::stop_loop() {
+  fuse_session_exit(session_);
+  MutexLock lock(mu_);
+  // The signal may arrive just before the loop starts to wait and be lost: once more until it has gone.
+  while (!done_) {
+    ::pthread_kill(thread_.native_handle(), wake_signal());
+    cv_.wait_for(mu_, std::chrono::milliseconds(10));
+  }
+}
+
+Session::~Session() {
+  if (thread_.joinable()) {
+    stop_loop();
+    thread_.join();
+  }
+  // In this order: programs that wait are answered, the connection is aborted so that nobody is stuck in it
+  // (the notifier may be, behind a READ nobody will answer), and only then is the session taken apart.
+  ops_->parked().answer_all(ECONNABORTED);
+  if (dev_ != 0) abort_mount(options_.mountpoint, dev_);
+  notifier_.stop();
+  ops_->parked().gate().close();
+  if (session_ != nullptr) {
+    if (mounted_) fuse_session_unmount(session_);
+    fuse_session_destroy(session_);
+  }
+}
+
+Incarnations& Session::incarnations() { return ops_->incarnations(); }
+size_t Session::waiting_requests() { return ops_->parked().size(); }
+
+void Session::invalidate_attributes(uint64_t nodeid) {
+  fuse_lowlevel_notify_inval_inode(session_, nodeid, -1, 0);
+}
+
+void Session::invalidate_pages(uint64_t nodeid) { fuse_lowlevel_notify_inval_inode(session_, nodeid, 0, 0); }
+
+void Session::invalidate_entry(uint64_t parent, const std::string& name) {
+  fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
+}
+
+}  // namespace s3cache::fuse
