@@ -1,9 +1,10 @@
-// Record codecs: what lies in the tables of MetaStore, version 1 of the format. src/DESIGN.md gives the reasons.
+// Record codecs: what lies in the tables of MetaStore, version 1 of the format. src/DESIGN.md gives the
+// reasons.
 //
-// Every value starts with a version byte; decode() answers nullopt for another version, a short or an overlong record
-// (the caller treats that record as absent, except in kJournal and kDirty, which go to the quarantine).
-// No value is over 1,900 bytes (LMDB keeps it on the page). Integers are big-endian.
-// Threads: pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
+// Every value starts with a version byte; decode() answers nullopt for another version, a short or an
+// overlong record (the caller treats that record as absent, except in kJournal and kDirty, which go to the
+// quarantine). No value is over 1,900 bytes (LMDB keeps it on the page). Integers are big-endian. Threads:
+// pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
 #pragma once
 
 #include <array>
@@ -23,10 +24,10 @@ enum class Kind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2, kSpecial = 
 
 // Where mode, uid, gid and times of an inode come from.
 enum class AttrSource : uint8_t {
-  kListing = 0,  // size, ETag and LastModified only; the rest is the mount's default
-  kHead = 1,     // the object's own headers, good for this (ETag, LastModified)
+  kListing = 0,    // size, ETag and LastModified only; the rest is the mount's default
+  kHead = 1,       // the object's own headers, good for this (ETag, LastModified)
   kHeadYoung = 2,  // as kHead, but the server's Date was < LastModified + 2 s: asked once more past the TTL
-  kLocal = 3,    // set here, upload pending
+  kLocal = 3,      // set here, upload pending
 };
 
 // A name in a directory. ino 0: known to be absent (a negative entry).
@@ -41,30 +42,30 @@ struct Inode {
   uint64_t parent = 0;
   Kind kind = Kind::kFile;
   AttrSource source = AttrSource::kListing;
-  bool kind_known = false;      // false: listed, at most 4,095 bytes, never asked (may be a symlink or special)
-  bool implicit_dir = false;    // a directory without an object of its own
-  uint32_t mode = 0;            // with type bits, 0: the mount's default
+  bool kind_known = false;    // false: listed, at most 4,095 bytes, never asked (may be a symlink or special)
+  bool implicit_dir = false;  // a directory without an object of its own
+  uint32_t mode = 0;          // with type bits, 0: the mount's default
   uint32_t uid = 0, gid = 0;
-  bool has_owner = false;       // uid, gid came with the object
+  bool has_owner = false;  // uid, gid came with the object
   uint32_t rdev = 0;
   int64_t size = 0;
   int64_t mtime_ns = 0, ctime_ns = 0, atime_ns = 0;
   int64_t last_modified_s = 0;
-  uint64_t fid = 0;             // cache file of this version, 0: none yet
-  int64_t base_len = 0;         // bytes at or past it never come from S3
-  uint32_t flags = 0;           // for later versions of the program, kept as they are
-  std::string etag;             // at most 255 bytes
-  std::string name;             // the last component, at most 255 bytes, without '/'
+  uint64_t fid = 0;      // cache file of this version, 0: none yet
+  int64_t base_len = 0;  // bytes at or past it never come from S3
+  uint32_t flags = 0;    // for later versions of the program, kept as they are
+  std::string etag;      // at most 255 bytes
+  std::string name;      // the last component, at most 255 bytes, without '/'
   std::string encode() const;
   static std::optional<Inode> decode(std::string_view v);
 };
 
 // Cold part of an inode.
 struct Ext {
-  std::string symlink;                                            // target
-  std::string xattrs;                                             // the raw x-amz-meta-xattr value
-  std::vector<std::pair<std::string, std::string>> headers;       // kept headers
-  std::string encode() const;   // drops headers from the end until it fits kMaxValue
+  std::string symlink;                                       // target
+  std::string xattrs;                                        // the raw x-amz-meta-xattr value
+  std::vector<std::pair<std::string, std::string>> headers;  // kept headers
+  std::string encode() const;  // drops headers from the end until it fits kMaxValue
   static std::optional<Ext> decode(std::string_view v);
 };
 
@@ -80,20 +81,20 @@ enum class FileState : uint8_t { kPartial = 0, kSealed = 1, kModified = 2 };
 // One cache file: one version of one object.
 struct File {
   FileState state = FileState::kPartial;
-  bool synced = false;        // known to be on the disk's platters: trusted after a power cut
-  bool registered = false;    // was handed to the kernel once: immutable for ever
+  bool synced = false;      // known to be on the disk's platters: trusted after a power cut
+  bool registered = false;  // was handed to the kernel once: immutable for ever
   uint64_t ino = 0;
   int64_t size = 0;
-  int64_t valid_bytes = 0;    // for the budget, as of the last write of this record
+  int64_t valid_bytes = 0;  // for the budget, as of the last write of this record
   int64_t last_used_s = 0;
-  uint64_t key_hash = 0;      // of the S3 key: ghost entries and eviction
+  uint64_t key_hash = 0;  // of the S3 key: ghost entries and eviction
   std::string etag;
   std::string encode() const;
   static std::optional<File> decode(std::string_view v);
 };
 
-// Validity of 4 KiB pages in one 32 MiB chunk: 8,192 bits, bit i of byte i/8 (LSB first). A full chunk is one byte on disk.
-// REQUIRES: encode: bits.size() == 1024.
+// Validity of 4 KiB pages in one 32 MiB chunk: 8,192 bits, bit i of byte i/8 (LSB first). A full chunk is one
+// byte on disk. REQUIRES: encode: bits.size() == 1024.
 std::string encode_bitmap(std::string_view bits);
 std::optional<std::string> decode_bitmap(std::string_view v);  // always 1,024 bytes
 
@@ -113,7 +114,7 @@ struct DirentKey {
   bool directory;
 };
 std::optional<DirentKey> parse_dirent_key(std::string_view key);
-std::string id_key(uint64_t id);                         // kInode, kExt, kDir, kFile, kTrash
-std::string chunk_key(uint64_t fid, uint32_t chunk);     // kMap, kCrc
+std::string id_key(uint64_t id);                      // kInode, kExt, kDir, kFile, kTrash
+std::string chunk_key(uint64_t fid, uint32_t chunk);  // kMap, kCrc
 
 }  // namespace s3cache::meta

@@ -1,0 +1,35 @@
+#include "base/bytes.h"
+#include "meta/records.h"
+
+namespace s3cache::meta {
+
+std::string dirent_key(uint64_t parent, std::string_view name, bool directory) {
+  std::string key = be64(parent);
+  key.reserve(8 + name.size() + 1);
+  key.append(name);
+  // The '/' is part of the order: S3 lists the prefix "a/" between "a.txt" and "a0".
+  if (directory) key.push_back('/');
+  return key;
+}
+
+std::optional<DirentKey> parse_dirent_key(std::string_view key) {
+  if (key.size() < 9) return std::nullopt;
+  DirentKey d{read_be64(key), key.substr(8), false};
+  if (d.name.back() == '/') {
+    d.directory = true;
+    d.name.remove_suffix(1);
+  }
+  if (d.name.empty() || d.name.size() > 255) return std::nullopt;
+  if (d.name.find('/') != std::string_view::npos) return std::nullopt;
+  return d;
+}
+
+std::string id_key(uint64_t id) { return be64(id); }
+
+std::string chunk_key(uint64_t fid, uint32_t chunk) {
+  std::string key = be64(fid);
+  put_u32(key, chunk);
+  return key;
+}
+
+}  // namespace s3cache::meta

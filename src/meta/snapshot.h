@@ -1,0 +1,44 @@
+// View and LmdbSnapshot: the overlay and LMDB at one moment, merged.
+//
+// The moment is the position `seq` in the order of apply(). The committing generation lies wholly before it;
+// of the collecting one the batches up to it count; the read transaction was begun under the same hold of the
+// view lock, so it holds at most what the committing generation repeats. Threads: one at a time. Owns: its
+// share of the generations, the read transaction.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "meta/lmdb_env.h"
+#include "meta/overlay.h"
+#include "meta/view_lock.h"
+
+namespace s3cache::meta {
+
+struct View {
+  std::shared_ptr<const Generation> committing, collecting;  // null: nothing there
+  uint64_t seq = 0;
+  std::optional<Error> failed;  // no transaction: every read answers this
+  LmdbEnv::ReadTxn txn;
+};
+
+// LMDB alone.
+Result<std::optional<std::string>> read_record(const LmdbEnv& env, MDB_txn* txn, Table table,
+                                               std::string_view key);
+
+class LmdbSnapshot : public MetaStore::Snapshot {
+ public:
+  LmdbSnapshot(const LmdbEnv& env, ViewLock& lock, View view)
+      : env_(env), lock_(lock), view_(std::move(view)) {}
+  Result<std::optional<std::string>> get(Table table, std::string_view key) override;
+  Status scan(Table table, std::string_view from, std::string_view prefix, size_t limit,
+              const MetaStore::Visit& visit) override;
+
+ private:
+  const LmdbEnv& env_;
+  ViewLock& lock_;
+  const View view_;
+};
+
+}  // namespace s3cache::meta
