@@ -90,6 +90,12 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
-.PHONY: all test asan tsan itest tidy fuzz bench install clean
+# For scripts/fuzz, which links some floors by itself.
+print-deps-%:
+	@echo $(DEPS_$*)
+print-libs:
+	@echo $(PKG_LIBS)
+
+.PHONY: print-libs all test asan tsan itest tidy fuzz bench install clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
