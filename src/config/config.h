@@ -34,6 +34,8 @@ struct Config {
   bool path_style = false;
   bool public_bucket = false;
   bool requester_pays = false;
+  bool no_user_agent = false;
+  int64_t bucket_size = int64_t{1} << 56;  // 64 PiB, as s3fs shows it
 
   // Credentials.
   std::string passwd_file;
@@ -53,8 +55,9 @@ struct Config {
   // Metadata.
   std::string attr = "head";
   int64_t stat_cache_expire = 900;
-  int64_t max_stat_cache_size = 10'000'000;
+  int64_t stat_cache_interval_expire = -1;  // >= 0: counts from the last use, instead of stat_cache_expire
   bool negative_cache = true;
+  bool compat_dir = false;
   bool use_xattr = false;
 
   // Reading.
@@ -71,6 +74,12 @@ struct Config {
   int64_t readwrite_timeout = 60;
   bool no_check_certificate = false;
   bool ssl_verify_hostname = true;
+  std::string ssl_client_cert;   // CERT[:TYPE[:KEY[:KEYTYPE[:PASSWORD]]]]
+  std::string ssl_key_password;  // from the environment
+  std::string ca_bundle;         // from the environment
+  std::string cipher_suites;
+  std::string ipresolve = "whatever";
+  std::string proxy, proxy_cred_file;
 
   // Log.
   std::string dbglevel = "warn";
@@ -80,9 +89,10 @@ struct Config {
 
   // Mount.
   bool allow_other = false;
+  bool nonempty = false;
   int64_t uid = -1, gid = -1;
   int64_t umask = -1, mp_umask = -1;
-  int64_t max_background = 128;
+  int64_t max_background = 256;
   std::string fsname, subtype;
   // Options that go to the kernel or fusermount3 as they are: noatime, nodev, ...; in the order given.
   std::vector<std::string> kernel_options;

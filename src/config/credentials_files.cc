@@ -160,4 +160,13 @@ Result<Keys> CredentialsFiles::from_file(Kind kind, const std::string& path) {
   return keys;
 }
 
+Result<std::string> load_proxy_credentials(const std::string& path) {
+  auto file = read_file(path);
+  if (!file) return file.error();
+  if (auto mode = check_passwd_mode(path, file->st.st_mode, false); !mode) return mode.error();
+  auto keys = parse_passwd_file(path, file->text, "");
+  if (!keys) return keys.error();
+  return keys->access_key + ":" + keys->secret_key;
+}
+
 }  // namespace s3cache::config

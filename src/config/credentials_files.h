@@ -65,4 +65,7 @@ class CredentialsFiles {
   Stamp stamp_ GUARDED_BY(mu_);
 };
 
+// The one USER:PASSWORD line of a proxy_cred_file, under the same rules as a password file.
+Result<std::string> load_proxy_credentials(const std::string& path);
+
 }  // namespace s3cache::config

@@ -20,12 +20,13 @@ Rows bucket_rows() {
   return {
       text("bucket", &Config::bucket, "BUCKET[:/PREFIX]",
            "the bucket, for the forms without a first argument"),
+      size("bucket_size", &Config::bucket_size, 1, kMiB, kNoLimit, "size of the bucket that df shows"),
       rejected("createbucket", "make the bucket with your provider's tool first"),
       alias("endpoint", "region"),
       alias("host", "url"),
       ignored_number("list_object_max_keys", 1000, "listings ask for the server's most, 1000 a page"),
       accepted("listobjectsv2", kAlways),
-      ignored("noua", "requests carry a short User-Agent"),
+      flag("noua", &Config::no_user_agent, "send no User-Agent header"),
       accepted("noxmlns", kNotNeeded),
       flag("public_bucket", &Config::public_bucket, "send unsigned requests; no credentials are looked for"),
       text("region", &Config::region, "REGION",
@@ -92,25 +93,28 @@ Rows cache_rows() {
 }
 
 Rows metadata_rows() {
-  Option interval = alias("stat_cache_interval_expire", "stat_cache_expire");
+  Option expire = seconds("stat_cache_expire", &Config::stat_cache_expire, 0, 10 * 365 * 86400,
+                          "how long names and attributes are believed without asking S3");
+  expire.overrides = "stat_cache_interval_expire";
+  Option interval = seconds("stat_cache_interval_expire", &Config::stat_cache_interval_expire, 0,
+                            10 * 365 * 86400, "the same, counted from the last use; the last one given wins");
+  interval.overrides = "stat_cache_expire";
+  interval.default_note = "not used";
   return {
       choice("attr", &Config::attr, "head|list", "head|list",
-             "head: mode, owner and links of s3fs objects, as s3fs shows them; list: from listings only, no "
-             "HEAD"),
+             "where attributes come from: HEAD (mode, owner, links as s3fs has them) or listings only"),
       ignored("attr_timeout", "the kernel's caches follow stat_cache_expire"),
-      ignored("compat_dir", "implicit folders are always shown"),
+      flag("compat_dir", &Config::compat_dir, "show NAME_$folder$ objects of old tools as folders"),
       accepted("complement_stat", kAlways),
       clears("disable_negative_cache", &Config::negative_cache, "do not remember that a name is absent"),
       alias("disable_noobj_cache", "disable_negative_cache"),
       flag("enable_negative_cache", &Config::negative_cache, "remember that a name is absent"),
       alias("enable_noobj_cache", "enable_negative_cache"),
       ignored("entry_timeout", "the kernel's caches follow stat_cache_expire"),
-      number("max_stat_cache_size", &Config::max_stat_cache_size, 1000, kNoLimit,
-             "names to remember at most, on disk; cold folders are forgotten beyond it"),
+      ignored_number("max_stat_cache_size", 0, "names are kept on disk, not in memory"),
       ignored("negative_timeout", "the kernel's caches follow stat_cache_expire"),
       accepted("notsup_compat_dir", kAlways),
-      seconds("stat_cache_expire", &Config::stat_cache_expire, 0, 10 * 365 * 86400,
-              "how long names and attributes are believed without asking S3"),
+      expire,
       interval,
       ignored("use_wtf8", "names are shown as the bytes they are"),
       flag("use_xattr", &Config::use_xattr, "show extended attributes"),
@@ -169,11 +173,11 @@ Rows writing_rows() {
 }
 
 Rows network_rows() {
-  constexpr sv kEnvProxy = "set https_proxy or http_proxy in the environment instead";
   return {
-      rejected("cipher_suites", "the TLS library's own list is used; leave cipher_suites out"),
+      text("cipher_suites", &Config::cipher_suites, "LIST", "TLS ciphers, as the TLS library spells them"),
       seconds("connect_timeout", &Config::connect_timeout, 1, 3600, "give up connecting after this long"),
-      rejected("ipresolve", "both IPv4 and IPv6 are tried; leave ipresolve out"),
+      choice("ipresolve", &Config::ipresolve, "ipv4|ipv6|whatever", "FAMILY",
+             "IPv4, IPv6 or whatever the host name has"),
       number("max_thread_count", &Config::max_connections, 1, 1024, "most requests in flight to S3"),
       alias("multireq_max", "max_thread_count"),
       number("network_threads", &Config::network_threads, 1, 64, "threads that move data from the network"),
@@ -183,12 +187,15 @@ Rows network_rows() {
       accepted("nosscache", kNotNeeded),
       alias("parallel_count", "max_thread_count"),
       alias("parallel_upload", "max_thread_count"),
-      rejected("proxy", kEnvProxy),
-      rejected("proxy_cred_file", kEnvProxy),
+      text("proxy", &Config::proxy, "[SCHEME://]HOST[:PORT]",
+           "go through this proxy; else as http_proxy and https_proxy say"),
+      path("proxy_cred_file", &Config::proxy_cred_file, "FILE", "",
+           "file with USER:PASSWORD for the proxy, mode 600"),
       seconds("readwrite_timeout", &Config::readwrite_timeout, 1, 3600,
               "give up a transfer that stands still this long"),
       number("retries", &Config::retries, 1, 100, "attempts of a request in total"),
-      rejected("ssl_client_cert", "client certificates are not sent; leave ssl_client_cert out"),
+      text("ssl_client_cert", &Config::ssl_client_cert, "CERT[:TYPE[:KEY[:KEYTYPE[:PASSWORD]]]]",
+           "client certificate; the password also from S3FS_SSL_PRIVKEY_PASSWORD"),
       flag("ssl_verify_hostname", &Config::ssl_verify_hostname,
            "0: accept a TLS certificate for another host name"),
   };
@@ -261,7 +268,7 @@ Rows mount_rows() {
       kernel("nodiratime", "never update access times of folders"),
       kernel("noexec", "no programs run from this mount"),
       accepted("nofail", kForMount),
-      accepted("nonempty", kAlways),
+      flag("nonempty", &Config::nonempty, "mount over a folder that has entries"),
       kernel("nosuid", "set-user-id bits have no effect"),
       accepted("nouser", kForMount),
       kernel("relatime", "the kernel's default"),

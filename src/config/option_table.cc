@@ -130,6 +130,10 @@ Status set_number(std::string_view name, const Option& row, std::string_view val
   return {};
 }
 
+void restore_default(const Option& row, Config& config) {
+  if (const auto* field = std::get_if<int64_t Config::*>(&row.field)) config.*(*field) = Config{}.*(*field);
+}
+
 }  // namespace
 
 const Option* find_option(std::string_view name) {
@@ -176,6 +180,7 @@ Status apply_option(std::string_view name, bool has_value, std::string_view valu
     status = set_number(name, *row, value, config);
   }
   if (!status) return status;
+  if (!row->overrides.empty()) restore_default(*find_row(row->overrides), config);
   if (row->support == Support::kKernel) config.kernel_options.emplace_back(name);
   if (row->support == Support::kIgnored && !row->quiet)
     config.notices.push_back(fmt::format("{} ({})", name, row->why));

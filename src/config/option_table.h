@@ -58,6 +58,7 @@ struct Option {
   Support support = Support::kNative;
   Field field = {};
   std::string_view alias_of = {};      // the option this is another spelling of; its row has the rest
+  std::string_view overrides = {};     // the option that goes back to its default when this one is given
   bool inverted = false;               // a flag that clears its field
   bool value_optional = false;         // a string that may stand without "=..."
   bool quiet = false;                  // of kIgnored: nothing is lost by it, so the log does not mention it

@@ -107,7 +107,8 @@ class Scanner {
   }
 
   void debug() {
-    if (seen_debug_) config_.fuse_debug = true;
+    // What libfuse prints goes to the standard error, which a daemon has not.
+    if (seen_debug_) config_.fuse_debug = config_.foreground = true;
     seen_debug_ = true;
     config_.debug_flag = true;
   }
@@ -168,6 +169,10 @@ Status apply_environment(const Environment& env, Config& config) {
     const std::string value = env.get(source.variable);
     if (value.empty()) continue;
     if (auto status = apply_option(source.option, true, value, config); !status) return status;
+  }
+  config.ssl_key_password = env.get("S3FS_SSL_PRIVKEY_PASSWORD");
+  for (const char* name : {"AWS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
+    if (std::string bundle = env.get(name); !bundle.empty()) config.ca_bundle = std::move(bundle);
   }
   const std::string stamps = to_lower(env.get("S3FS_MSGTIMESTAMP"));
   if (stamps == "no" || stamps == "false" || stamps == "0") config.no_time_stamp_msg = true;

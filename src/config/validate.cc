@@ -76,6 +76,9 @@ Status check_endpoint(Config& config) {
         fmt::format("option servicepath={}: expected a path that starts with /", config.servicepath));
   }
   if (!config.servicepath.ends_with('/')) config.servicepath += '/';
+  if (config.proxy.find('@') != std::string::npos) {
+    return invalid("option proxy: a password does not belong here, use -o proxy_cred_file=FILE");
+  }
   if (config.region.empty()) return invalid("option region is empty: leave it out for us-east-1");
   return {};
 }

@@ -182,3 +182,9 @@ TEST_CASE("keys follow their file, and a broken file leaves the old ones in forc
   home.write("keys", "A3:S3\n");
   CHECK(source.current().access_key == "A3");
 }
+
+TEST_CASE("a proxy's password file follows the same rules") {
+  Home home;
+  CHECK(*load_proxy_credentials(home.write("proxy", "# note\nuser:password\n")) == "user:password");
+  CHECK(load_proxy_credentials(home.write("loose", "user:SECRET1\n", 0644)).is(Code::kAccessDenied));
+}

@@ -115,7 +115,11 @@ TEST_CASE("values land in their fields, in base units") {
   CHECK(config.max_connections == 20);
   flag("noatime");
   CHECK(config.kernel_options == std::vector<std::string>{"noatime"});
-  flag("nonempty");
+  set("stat_cache_interval_expire", "60");
+  CHECK(config.stat_cache_interval_expire == 60);
+  set("stat_cache_expire", "30");
+  CHECK(config.stat_cache_interval_expire == -1);
+  flag("big_writes");
   flag("noac");
   set("x-systemd.automount", "1");
   CHECK(config.notices == std::vector<std::string>{"noac (use stat_cache_expire=0)"});

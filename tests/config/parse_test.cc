@@ -82,7 +82,9 @@ TEST_CASE("flags") {
   CHECK(once.foreground);
   CHECK(once.debug_flag);
   CHECK_FALSE(once.fuse_debug);
-  CHECK(parsed({"s3cache", "-d", "--debug", "bkt", "/mnt"}).fuse_debug);
+  const Config twice = parsed({"s3cache", "-d", "--debug", "bkt", "/mnt"});
+  CHECK(twice.fuse_debug);
+  CHECK(twice.foreground);
   CHECK(parsed({"/usr/bin/s3fs", "bkt", "/mnt"}).program == "s3fs");
   CHECK(parsed({"/sbin/mount.s3fs", "bkt", "/mnt"}).program == "s3fs");
 }
