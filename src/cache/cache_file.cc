@@ -305,6 +305,12 @@ void CacheFile::load_map(uint32_t chunk, std::string_view bits) {
   map_.load_chunk(chunk, bits);
 }
 
+void CacheFile::load_full() {
+  MutexLock lock(mu_);
+  map_.mark(0, size_);
+  map_.take_changed();  // that is how the store knows it already
+}
+
 void CacheFile::load_crcs(const CacheChanges::Crcs& crcs) {
   MutexLock lock(mu_);
   if (int64_t{crcs.chunk} * kCrcChunk >= size_) return;
