@@ -80,7 +80,7 @@ Result<s3::S3Options> s3_options(const config::Config& config,
   options.url = config.url;
   if (config.servicepath != "/") options.url += config.servicepath;
   options.bucket = config.bucket;
-  options.region = config.region;
+  if (!config.region.empty()) options.region = config.region;
   options.path_style = config.path_style;
   options.credentials = std::move(credentials);
   options.retries = static_cast<int>(config.retries);

@@ -10,7 +10,7 @@ namespace s3cache::app {
 
 // The mount point's absolute path without links. A FUSE mount that stands there already is kBusy, a dead one
 // kStale.
-Result<std::string> check_mount_point(const std::string& given);
+Result<std::string> check_mount_point(const std::string& given, bool nonempty);
 
 // The cache may not lie inside the mount: a read would wait for itself. Both paths absolute; empty cache:
 // fine.

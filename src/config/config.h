@@ -30,7 +30,7 @@ struct Config {
   // Bucket and endpoint.
   std::string url = "https://s3.amazonaws.com";
   std::string servicepath = "/";
-  std::string region = "us-east-1";
+  std::string region;  // empty: not given
   bool path_style = false;
   bool public_bucket = false;
   bool requester_pays = false;

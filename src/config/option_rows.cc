@@ -17,6 +17,9 @@ constexpr sv kNotNeeded = "not needed";
 constexpr sv kForMount = "for mount(8)";
 
 Rows bucket_rows() {
+  Option region = text("region", &Config::region, "REGION",
+                       "region in the signature; also from AWS_REGION, AWS_DEFAULT_REGION");
+  region.default_note = "us-east-1, or what AWS says";
   return {
       text("bucket", &Config::bucket, "BUCKET[:/PREFIX]",
            "the bucket, for the forms without a first argument"),
@@ -29,8 +32,7 @@ Rows bucket_rows() {
       flag("noua", &Config::no_user_agent, "send no User-Agent header"),
       accepted("noxmlns", kNotNeeded),
       flag("public_bucket", &Config::public_bucket, "send unsigned requests; no credentials are looked for"),
-      text("region", &Config::region, "REGION",
-           "region in the signature; also from AWS_REGION and AWS_DEFAULT_REGION"),
+      region,
       flag("requester_pays", &Config::requester_pays, "accept the charges of a requester-pays bucket"),
       text("servicepath", &Config::servicepath, "PATH",
            "path between host and bucket on services that have one"),

@@ -79,7 +79,6 @@ Status check_endpoint(Config& config) {
   if (config.proxy.find('@') != std::string::npos) {
     return invalid("option proxy: a password does not belong here, use -o proxy_cred_file=FILE");
   }
-  if (config.region.empty()) return invalid("option region is empty: leave it out for us-east-1");
   return {};
 }
 

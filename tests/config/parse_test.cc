@@ -148,7 +148,6 @@ TEST_CASE("what is wrong is named, with the way out") {
        "option url: keys do not belong into the URL, use -o passwd_file="},
       {{"s3cache", "bkt", "/mnt", "-o", "servicepath=x"},
        "option servicepath=x: expected a path that starts with /"},
-      {{"s3cache", "bkt", "/mnt", "-o", "region="}, "option region is empty: leave it out for us-east-1"},
       {{"s3cache", "bkt", "/mnt", "-o"}, "-o needs options after it: -o name=value,name"},
       {{"s3cache", "bkt", "/mnt", "-x"}, "unknown flag -x: see s3cache --help"},
       {{"s3cache", "bkt", "/mnt", "--cache"},

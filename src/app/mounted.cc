@@ -1,0 +1,138 @@
+#include "app/mounted.h"
+
+#include <fmt/format.h>
+
+#include "app/floor_options.h"
+#include "base/log.h"
+#include "core/make_filesystem.h"
+#include "s3/s3_http_client.h"
+
+namespace s3cache::app {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+// A cache with less than this would hold next to nothing.
+constexpr int64_t kLeastRoom = 16 * kMiB;
+
+Error stopped() { return {Code::kCancelled, "stopped by a signal during the start"}; }
+
+}  // namespace
+
+Mounted::~Mounted() {
+  signals_.on_stop(nullptr);
+  session_.reset();
+  filesystem_.reset();
+  store_.reset();
+  if (dir_ && config_.del_cache) {
+    if (auto status = dir_->rebuild(); !status) log::warn("del_cache: {}", status.error().message);
+  }
+}
+
+Status Mounted::start(const std::string& mount_point, std::shared_ptr<s3::CredentialsProvider> credentials) {
+  if (auto status = connect(std::move(credentials)); !status) return status;
+  if (auto status = open_cache(); !status) return status;
+  if (auto status = open_store(); !status) return status;
+  if (auto status = open_filesystem(); !status) return status;
+  if (signals_.stop_requested()) return stopped();
+  return mount(mount_point);
+}
+
+Status Mounted::connect(std::shared_ptr<s3::CredentialsProvider> credentials) {
+  auto options = s3_options(config_, std::move(credentials));
+  if (!options) return options.error();
+  auto check = try_bucket(*options);
+  if (!check) return check.error();
+  // AWS names the bucket's region; who gave neither region nor endpoint gets it, as in s3fs.
+  const bool may_move = config_.region.empty() && config_.url == config::Config{}.url;
+  if (!check->status.ok() && may_move && !check->right_region.empty()) {
+    log::info("bucket {} is in region {}", config_.bucket, check->right_region);
+    options->region = check->right_region;
+    check = try_bucket(*options);
+    if (!check) return check.error();
+  }
+  if (!check->status.ok()) return check->status;
+  if (config_.prefix.empty() || check->prefix_exists) return {};
+  return Error{
+      Code::kNotFound,
+      fmt::format("Bucket or directory not found: nothing in bucket {} begins with {}: check the prefix",
+                  config_.bucket, config_.prefix)};
+}
+
+Result<s3::BucketCheck> Mounted::try_bucket(const s3::S3Options& options) {
+  s3_.reset();
+  auto client = s3::S3HttpClient::create(options);
+  if (!client) return client.error();
+  s3::S3HttpClient& http = **client;
+  s3_ = std::move(*client);
+  signals_.on_stop([&http] { http.shutdown(); });
+  s3::BucketCheck check = s3::check_bucket(http, config_.prefix);
+  signals_.on_stop(nullptr);
+  if (signals_.stop_requested()) return stopped();
+  return check;
+}
+
+Status Mounted::open_cache() {
+  std::string root = config_.use_cache;
+  if (root.empty()) {
+    auto made = PrivateCache::create(config_.tmpdir);
+    if (!made) return made.error();
+    private_cache_ = std::move(*made);
+    root = private_cache_->path();
+  }
+  auto dir = cache::CacheDir::open(cache_dir_options(config_, root));
+  if (!dir) return dir.error();
+  dir_ = std::move(*dir);
+  if (config_.del_cache && !dir_->fresh()) {
+    if (auto status = dir_->rebuild(); !status) return status;
+  }
+  return check_room();
+}
+
+Status Mounted::check_room() {
+  auto space = dir_->space();
+  if (!space) return space.error();
+  min_free_ = min_free_bytes(config_, space->total);
+  // A cache that exists may fill the disk up to the floor by itself; it makes its own room.
+  if (!dir_->fresh() || space->free >= min_free_ + kLeastRoom) return {};
+  return Error{
+      Code::kNoSpace,
+      fmt::format(
+          "not enough disk space for a cache in {}: {} MiB are free and {} MiB have to stay free: make room, "
+          "use another use_cache, or lower ensure_diskfree",
+          dir_->path(), space->free / kMiB, min_free_ / kMiB)};
+}
+
+Status Mounted::open_store() {
+  meta::Options options;
+  options.path = dir_->store_path();
+  auto store = meta::MetaStore::open(options);
+  if (store.is(Code::kCorrupt)) {
+    log::warn("{}: the cache starts afresh", store.error().message);
+    if (auto status = dir_->rebuild(); !status) return status;
+    store = meta::MetaStore::open(options);
+  }
+  if (!store) return store.error();
+  store_ = std::move(*store);
+  return {};
+}
+
+Status Mounted::open_filesystem() {
+  auto filesystem = core::make_filesystem({*store_, *dir_, *s3_, &notifier_, Clock::real()},
+                                          filesystem_options(config_, min_free_));
+  if (!filesystem) return filesystem.error();
+  filesystem_ = std::move(*filesystem);
+  return {};
+}
+
+Status Mounted::mount(const std::string& mount_point) {
+  auto session = fuse::Session::mount(fuse_options(config_, mount_point, dir_->path()), *filesystem_,
+                                      notifier_, [this] { return store_->next_id(); });
+  if (!session) return session.error();
+  session_ = std::move(*session);
+  signals_.on_stop([this] { session_->request_exit(); });
+  return {};
+}
+
+Status Mounted::serve() { return session_->run(); }
+
+}  // namespace s3cache::app
