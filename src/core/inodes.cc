@@ -44,6 +44,12 @@ Result<Inode> Inodes::update(uint64_t ino, const Change& change) {
   return inode;
 }
 
+void Inodes::remove(uint64_t ino, meta::Batch batch) {
+  MutexLock lock(stripe(ino));
+  for (const Table table : {Table::kInode, Table::kExt, Table::kDir}) batch.erase(table, meta::id_key(ino));
+  store_.apply(std::move(batch));
+}
+
 Result<std::string> Inodes::key_of(uint64_t ino) {
   if (ino == meta::kRootIno) return prefix_;
   std::vector<std::string> names;
@@ -53,7 +59,8 @@ Result<std::string> Inodes::key_of(uint64_t ino) {
     auto value = snapshot->get(Table::kInode, meta::id_key(at));
     if (!value.ok()) return value.error();
     auto inode = value->has_value() ? Inode::decode(**value) : std::nullopt;
-    if (!inode || names.size() >= kMaxDepth) return Error{Code::kNotFound, ("inode " + std::to_string(ino)) + " has no path any more"};
+    if (!inode || names.size() >= kMaxDepth)
+      return Error{Code::kNotFound, ("inode " + std::to_string(ino)) + " has no path any more"};
     if (at == ino) directory = inode->kind == meta::Kind::kDirectory;
     names.push_back(std::move(inode->name));
     at = inode->parent;

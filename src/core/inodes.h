@@ -1,7 +1,7 @@
 // Inodes: read-modify-write of inode records, and the way from an inode to its S3 key.
 //
-// Every change of a kInode record goes through update(), which holds the inode's lock (one of 256 stripes) from
-// the read to the apply(), so that two writers of different fields never lose each other's change.
+// Every change of a kInode record goes through update(), which holds the inode's lock (one of 256 stripes)
+// from the read to the apply(), so that two writers of different fields never lose each other's change.
 // Threads: any. Errors: kNotFound (collected or unlinked), and those of MetaStore.
 #pragma once
 
@@ -26,13 +26,18 @@ class Inodes {
 
   Result<meta::Inode> get(uint64_t ino);
 
-  // Calls `change` with the current record under the inode's lock; false from it means "leave as it is". Further
-  // operations that must be atomic with the change are put into `batch` by `change`.
-  // Returns the record as it stands afterwards. `change` must not call Inodes.
+  // Calls `change` with the current record under the inode's lock; false from it means "leave as it is".
+  // Further operations that must be atomic with the change are put into `batch` by `change`. Returns the
+  // record as it stands afterwards. `change` must not call Inodes.
   using Change = std::function<bool(meta::Inode& inode, meta::Batch& batch)>;
   Result<meta::Inode> update(uint64_t ino, const Change& change);
 
-  // The S3 key: prefix + path; a directory's ends in '/', the root's is the prefix. kNotFound if an ancestor is gone.
+  // Removes the record and what hangs on it (ext, dir) under the inode's lock, so that an update() in flight finds
+  // nothing instead of bringing the record back. `batch` is applied with it, atomically.
+  void remove(uint64_t ino, meta::Batch batch);
+
+  // The S3 key: prefix + path; a directory's ends in '/', the root's is the prefix. kNotFound if an ancestor
+  // is gone.
   Result<std::string> key_of(uint64_t ino);
   // Key of the child `name` of a directory, without a trailing '/'.
   Result<std::string> child_key(uint64_t parent, std::string_view name);

@@ -1,0 +1,226 @@
+#include "core/dir_reader.h"
+
+#include <dirent.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/bytes.h"
+
+namespace s3cache::core {
+
+using meta::Dirent;
+using meta::Inode;
+using meta::Table;
+
+Status DirReader::begin() {
+  auto inode = c_.inodes.get(dir_);
+  if (!inode.ok()) return Error{Code::kStale, inode.error().message};
+  if (inode->kind != meta::Kind::kDirectory)
+    return Error{Code::kNotDirectory, inode->name + " is not a directory"};
+  parent_ = dir_ == meta::kRootIno ? dir_ : inode->parent;
+  leave();
+  auto dir = load_record<meta::Dir>(c_.store(), Table::kDir, meta::id_key(dir_));
+  if (!dir.ok()) return dir.error();
+  begun_ = true;
+  if (*dir && (*dir)->complete && c_.fresh((*dir)->listed_at_ns)) {
+    listed_at_ns_ = (*dir)->listed_at_ns;
+    if (c_.options.ttl_since_access && c_.left_ms(listed_at_ns_) < c_.options.ttl_ms / 2) {
+      (*dir)->listed_at_ns = c_.now();
+      meta::Batch batch;
+      batch.put(Table::kDir, meta::id_key(dir_), (*dir)->encode());
+      c_.store().apply(std::move(batch));
+    }
+    return {};
+  }
+  auto listing = listings_.join(dir_);
+  if (!listing.ok()) return listing.error();
+  listing_ = std::move(*listing);
+  listed_at_ns_ = listing_->started_at_ns();
+  listing_->add_reader();
+  return {};
+}
+
+void DirReader::leave() {
+  if (listing_) listing_->drop_reader();
+  listing_.reset();
+  begun_ = false;
+}
+
+void DirReader::seek(uint64_t cookie) {
+  buffer_.clear();
+  late_given_ = 0;
+  last_cookie_ = cookie;
+  dots_ = static_cast<int>(std::min<uint64_t>(cookie, 2));
+  if (cookie < kCookieBase) {
+    position_.clear();
+    return;
+  }
+  const auto known =
+      std::find_if(given_.begin(), given_.end(), [cookie](const auto& g) { return g.first == cookie; });
+  if (known != given_.end()) {
+    position_ = known->second;
+    return;
+  }
+  const auto inode = c_.inodes.get(cookie - kCookieBase);
+  if (!inode.ok() || inode->parent != dir_) return;
+  position_ = inode->name;
+  if (inode->kind == meta::Kind::kDirectory) position_ += '/';
+}
+
+void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, Callback<bool> done) {
+  if (cookie != last_cookie_) {
+    seek(cookie);
+    if (cookie == 0) begun_ = false;  // rewinddir: what changed since shall be seen
+  }
+  if (!begun_) {
+    if (Status s = begin(); !s.ok()) return done(s.error());
+  }
+  auto call = std::make_shared<Call>();
+  call->plus = plus;
+  call->sink = std::move(sink);
+  call->done = std::move(done);
+  serve(call);
+}
+
+void DirReader::serve(const std::shared_ptr<Call>& call) {
+  for (;;) {
+    if (!give_dots(*call) || !give_items(*call)) return call->done(true);
+    const Listing::View view = listing_ ? listing_->view() : Listing::View{"", true, {}, 0, 0};
+    const auto filled = fill(view);
+    if (!filled.ok()) return call->done(filled.error());
+    if (*filled == Filled::kSome) continue;
+    if (*filled == Filled::kEnd) return call->done(false);
+    if (call->gave) return call->done(true);
+    if (view.error) {
+      leave();
+      return call->done(*view.error);
+    }
+    auto self = shared_from_this();
+    if (listing_->wait(view.generation, [self, call] { self->serve(call); })) return;
+  }
+}
+
+bool DirReader::give(Call& call, const Item& item) {
+  DirItem out;
+  const bool directory = item.tail.back() == '/';
+  out.name = std::string_view(item.tail).substr(0, item.tail.size() - (directory ? 1 : 0));
+  out.ino = item.ino;
+  out.cookie = item.ino + kCookieBase;
+  out.d_type = item.d_type;
+  out.entry = call.plus && item.has_entry ? &item.entry : nullptr;
+  if (!call.sink->add(out)) return false;
+  call.gave = true;
+  last_cookie_ = out.cookie;
+  return true;
+}
+
+bool DirReader::give_dots(Call& call) {
+  for (; dots_ < 2; dots_++) {
+    DirItem out;
+    out.name = dots_ == 0 ? "." : "..";
+    out.ino = dots_ == 0 ? dir_ : parent_;
+    out.cookie = dots_ == 0 ? kCookieDot : kCookieDotDot;
+    out.d_type = DT_DIR;
+    if (!call.sink->add(out)) return false;
+    call.gave = true;
+    last_cookie_ = out.cookie;
+  }
+  return true;
+}
+
+bool DirReader::give_items(Call& call) {
+  for (; !buffer_.empty(); buffer_.pop_front()) {
+    Item& item = buffer_.front();
+    if (!give(call, item)) return false;
+    given_.emplace_back(last_cookie_, std::move(item.tail));
+    if (given_.size() > kRemembered) given_.pop_front();
+  }
+  return true;
+}
+
+Result<DirReader::Filled> DirReader::fill(const Listing::View& view) {
+  const std::string prefix = be64(dir_);
+  std::string from = prefix;
+  if (!position_.empty()) from += position_ + '\0';
+  std::vector<Name> names;
+  bool at_frontier = false;
+  const auto gather = [&](std::string_view key, std::string_view value) {
+    key.remove_prefix(prefix.size());
+    if (!view.done && key > view.frontier) {
+      at_frontier = true;
+      return false;
+    }
+    names.push_back({std::string(key), Dirent::decode(value).value_or(Dirent())});
+    return true;
+  };
+  if (!view.done && position_ >= view.frontier) return Filled::kNothing;
+  const auto snapshot = c_.store().snapshot();
+  if (Status s = snapshot->scan(Table::kDirent, from, prefix, kPage, gather); !s.ok()) return s.error();
+  if (Status s = load_items(*snapshot, names); !s.ok()) return s.error();
+  if (!names.empty()) position_ = names.back().tail;
+  if (names.size() == kPage || !buffer_.empty()) return Filled::kSome;
+  if (!view.done) {
+    if (!at_frontier) position_ = view.frontier;
+    return Filled::kNothing;
+  }
+  return fill_late();
+}
+
+Result<DirReader::Filled> DirReader::fill_late() {
+  if (!listing_) return Filled::kEnd;
+  const auto late = listing_->late_names(late_given_);
+  late_given_ += late.size();
+  if (late.empty()) return Filled::kEnd;
+  std::vector<Name> names;
+  const auto snapshot = c_.store().snapshot();
+  for (const std::string& tail : late) {
+    auto dirent = load_record<Dirent>(*snapshot, Table::kDirent, be64(dir_) + tail);
+    if (!dirent.ok()) return dirent.error();
+    if (*dirent) names.push_back({tail, **dirent});
+  }
+  if (Status s = load_items(*snapshot, names); !s.ok()) return s.error();
+  return Filled::kSome;
+}
+
+Status DirReader::load_items(meta::MetaStore::Snapshot& snapshot, const std::vector<Name>& names) {
+  for (const Name& name : names) {
+    if (name.dirent.ino == 0 || (listing_ && listing_->hides(name.tail))) continue;
+    auto inode = load_record<Inode>(snapshot, Table::kInode, meta::id_key(name.dirent.ino));
+    if (!inode.ok()) return inode.error();
+    if (!*inode) continue;
+    const bool directory = name.tail.back() == '/';
+    if (directory) {
+      auto hidden = shadowed(snapshot, name.tail);
+      if (!hidden.ok()) return hidden.error();
+      if (*hidden) continue;
+    } else if ((*inode)->kind == meta::Kind::kDirectory) {
+      continue;  // a marker: its directory has a dirent of its own
+    }
+    Item item;
+    item.tail = name.tail;
+    item.ino = name.dirent.ino;
+    item.d_type = d_type_of(**inode, c_.options.attr);
+    const int64_t checked = name.dirent.checked_at_ns;
+    const int64_t ttl_ms = checked < 0 ? 0 : c_.left_ms(std::max(checked, listed_at_ns_));
+    item.has_entry = ttl_ms > 0 && !needs_head(**inode, c_.options.attr, !c_.fresh(checked));
+    if (item.has_entry) {
+      item.entry = entry_of(item.ino, **inode, c_.options);
+      item.entry.ttl_ms = ttl_ms;
+    }
+    buffer_.push_back(std::move(item));
+  }
+  return {};
+}
+
+Result<bool> DirReader::shadowed(meta::MetaStore::Snapshot& snapshot, const std::string& tail) {
+  const std::string file_key = be64(dir_) + tail.substr(0, tail.size() - 1);
+  auto file = load_record<Dirent>(snapshot, Table::kDirent, file_key);
+  if (!file.ok()) return file.error();
+  if (!*file || (*file)->ino == 0 || (listing_ && listing_->hides(file_key.substr(8)))) return false;
+  auto inode = load_record<Inode>(snapshot, Table::kInode, meta::id_key((*file)->ino));
+  if (!inode.ok()) return inode.error();
+  return *inode && (*inode)->kind != meta::Kind::kDirectory;
+}
+
+}  // namespace s3cache::core

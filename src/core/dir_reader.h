@@ -1,0 +1,81 @@
+// DirReader: an open directory, handing out its names from the store, up to where its listing has come.
+//
+// A complete directory inside the TTL is read without a request; any other joins the directory's listing and
+// waits at its frontier. Names are read 512 at a time and what does not fit into a reply is kept for the next
+// one. Cookies: 1 is behind ".", 2 behind "..", a child's is its ino + 16, so they never collide and survive
+// a remount. The handle knows the places of the cookies it gave last; an older one resolves through the
+// inode's record, and one whose record is gone too goes on where the handle is. Threads: one call at a time
+// (the kernel holds the directory's lock); its waiting part continues on a network thread. Errors: kStale
+// (directory gone), those of the listing; the next call then begins a new one at the same place.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "core/listing.h"
+
+namespace s3cache::core {
+
+class DirReader : public DirHandle, public std::enable_shared_from_this<DirReader> {
+ public:
+  DirReader(NsContext& context, Listings& listings, uint64_t dir)
+      : c_(context), listings_(listings), dir_(dir) {}
+  ~DirReader() override { leave(); }
+
+  // Decides between the store and a listing, and starts the latter.
+  Status begin();
+  void read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, Callback<bool> done);
+
+  static constexpr uint64_t kCookieDot = 1, kCookieDotDot = 2, kCookieBase = 16;
+
+ private:
+  static constexpr size_t kPage = 512;
+  static constexpr size_t kRemembered = 4096;  // cookies of the last replies
+
+  struct Item {
+    std::string tail;
+    uint64_t ino = 0;
+    uint32_t d_type = 0;
+    bool has_entry = false;
+    Entry entry;
+  };
+  struct Call {
+    bool plus = false;
+    bool gave = false;
+    std::shared_ptr<DirSink> sink;
+    Callback<bool> done;
+  };
+  enum class Filled : uint8_t { kSome, kNothing, kEnd };
+
+  void leave();
+  void seek(uint64_t cookie);
+  void serve(const std::shared_ptr<Call>& call);
+  bool give_dots(Call& call);
+  bool give_items(Call& call);
+  bool give(Call& call, const Item& item);
+  Result<Filled> fill(const Listing::View& view);
+  Result<Filled> fill_late();
+  struct Name {
+    std::string tail;
+    meta::Dirent dirent;
+  };
+  Status load_items(meta::MetaStore::Snapshot& snapshot, const std::vector<Name>& names);
+  Result<bool> shadowed(meta::MetaStore::Snapshot& snapshot, const std::string& tail);
+
+  NsContext& c_;
+  Listings& listings_;
+  const uint64_t dir_;
+  std::shared_ptr<Listing> listing_;  // null: the directory is complete
+  bool begun_ = false;
+  int64_t listed_at_ns_ = 0;
+  uint64_t parent_ = 0;
+  int dots_ = 0;          // how many of ".", ".." were given
+  std::string position_;  // the last dirent key tail read from the store
+  size_t late_given_ = 0;
+  std::deque<Item> buffer_;
+  uint64_t last_cookie_ = 0;
+  std::deque<std::pair<uint64_t, std::string>> given_;
+};
+
+}  // namespace s3cache::core

@@ -1,0 +1,278 @@
+#include "core/listing.h"
+
+#include <utility>
+
+#include "base/log.h"
+
+namespace s3cache::core {
+
+using s3::ListPage;
+using s3::Priority;
+
+Listing::Listing(Listings& owner, uint64_t dir, std::string prefix, int64_t started_at_ns)
+    : owner_(owner),
+      c_(owner.context()),
+      dir_(dir),
+      prefix_(std::move(prefix)),
+      started_at_ns_(started_at_ns),
+      merge_(c_, owner.records(), dir, started_at_ns) {}
+
+Listing::View Listing::view() {
+  MutexLock lock(mu_);
+  return {frontier_, done_, error_, generation_, late_.size()};
+}
+
+bool Listing::hides(const std::string& tail) {
+  MutexLock lock(mu_);
+  return gone_.contains(tail);
+}
+
+std::vector<std::string> Listing::late_names(size_t from) {
+  MutexLock lock(mu_);
+  return {late_.begin() + static_cast<ptrdiff_t>(std::min(from, late_.size())), late_.end()};
+}
+
+int64_t Listing::covered_at(const std::string& tail) {
+  MutexLock lock(mu_);
+  return !frontier_.empty() && tail <= frontier_ && !gone_.contains(tail) ? started_at_ns_ : 0;
+}
+
+bool Listing::wait(uint64_t generation, std::function<void()> wake) {
+  s3::RequestId promote = 0;
+  {
+    MutexLock lock(mu_);
+    if (generation_ != generation || done_ || error_) return false;
+    waiters_.push_back(std::move(wake));
+    if (std::exchange(background_, false)) promote = request_;
+  }
+  if (promote != 0) c_.s3.promote(promote);
+  return true;
+}
+
+void Listing::add_reader() {
+  {
+    MutexLock lock(mu_);
+    readers_++;
+  }
+  ask_if_wanted();
+}
+
+void Listing::drop_reader() {
+  MutexLock lock(mu_);
+  readers_--;
+}
+
+void Listing::grant(int pages) {
+  {
+    MutexLock lock(mu_);
+    granted_ = std::max(granted_, pages);
+  }
+  ask_if_wanted();
+}
+
+void Listing::grant_more(int pages) {
+  {
+    MutexLock lock(mu_);
+    granted_ = asked_ + pages;
+  }
+  ask_if_wanted();
+}
+
+bool Listing::resting() {
+  MutexLock lock(mu_);
+  return !in_flight_ && !draining_ && pages_.empty() && !should_ask();
+}
+
+bool Listing::should_ask() const {
+  // Two pages ahead of the merge are enough: it is faster than the network, and memory stays bounded if not.
+  return !in_flight_ && !last_seen_ && !error_ && pages_.size() < 2 && (readers_ > 0 || asked_ < granted_);
+}
+
+void Listing::ask_if_wanted() {
+  s3::ListRequest request;
+  {
+    MutexLock lock(mu_);
+    if (!should_ask()) return;
+    in_flight_ = true;
+    asked_++;
+    request.prefix = prefix_;
+    request.continuation = token_;
+    request.max_keys = c_.options.list_max_keys;
+    background_ = readers_ == 0 && waiters_.empty();
+    request.priority = background_ ? Priority::kBackground : Priority::kForeground;
+    request_ = 0;
+  }
+  const bool background = request.priority == Priority::kBackground;
+  const int64_t asked_at = c_.now();
+  const s3::RequestId id =
+      c_.s3.list(std::move(request), [self = shared_from_this(), asked_at](Result<ListPage> page) {
+        self->on_page({std::move(page), asked_at});
+      });
+  bool promote = false;
+  {
+    MutexLock lock(mu_);
+    if (!in_flight_ || request_ != 0) return;
+    request_ = id;
+    promote = background && !background_;
+  }
+  if (promote) c_.s3.promote(id);
+}
+
+Status Listing::check_progress(const ListPage& page) {
+  if (!page.truncated) {
+    last_seen_ = true;
+    return {};
+  }
+  if (page.next_token.empty() || page.next_token == token_) {
+    return Error{Code::kCorrupt,
+                 "the listing of \"" + prefix_ + "\" does not get on: the server repeats its place"};
+  }
+  token_ = page.next_token;
+  return {};
+}
+
+void Listing::on_page(Page page) {
+  {
+    MutexLock lock(mu_);
+    in_flight_ = false;
+    request_ = 0;
+    if (page.answer.ok()) {
+      if (Status s = check_progress(*page.answer); !s.ok()) page.answer = s.error();
+    }
+    if (!page.answer.ok()) last_seen_ = true;
+    pages_.push_back(std::move(page));
+  }
+  ask_if_wanted();
+  drain();
+}
+
+void Listing::drain() {
+  for (;;) {
+    std::optional<Page> page;
+    {
+      MutexLock lock(mu_);
+      if (std::exchange(draining_, true)) return;
+      if (pages_.empty()) {
+        draining_ = false;
+        return;
+      }
+      page = std::move(pages_.front());
+      pages_.pop_front();
+    }
+    const bool over = merge(std::move(*page));
+    {
+      MutexLock lock(mu_);
+      draining_ = false;
+    }
+    if (over) {
+      owner_.finished(dir_, this);
+    } else {
+      ask_if_wanted();
+    }
+    wake_waiters();
+    owner_.collector().step();
+  }
+}
+
+bool Listing::merge(Page page) {
+  c_.listings++;
+  if (!page.answer.ok()) {
+    fail(page.answer.error());
+    return true;
+  }
+  const bool last = !page.answer->truncated;
+  const SplitPage split = split_page(prefix_, std::move(*page.answer), c_.options.compat_dir);
+  any_key_ |= !split.names.empty() || split.marker.has_value() || split.unnameable != 0;
+  if (split.unnameable != 0) owner_.unnameable(split.unnameable, prefix_);
+  take_marker(split, page.asked_at_ns, last);
+  const auto outcome = merge_.page(split, page.asked_at_ns, last);
+  if (!outcome.ok()) {
+    fail(outcome.error());
+    return true;
+  }
+  // A directory is there as long as a key is: without any, its name has to be asked for again.
+  if (last && !any_key_ && dir_ != meta::kRootIno) owner_.records().touch(dir_, kExpired);
+  publish(*outcome, last);
+  return last;
+}
+
+void Listing::take_marker(const SplitPage& page, int64_t asked_at_ns, bool last) {
+  if (marker_known_) return;
+  // Its key is the shortest, so the first page of an ordered listing shows it or there is none.
+  if (!page.marker && c_.unordered && !last) return;
+  marker_known_ = true;
+  const s3::ListedObject* marker = page.marker ? &*page.marker : nullptr;
+  (void)owner_.records().update(dir_, asked_at_ns, nullptr, [marker](meta::Inode& inode, bool late) {
+    return late ? Change::kNone : apply_marker(inode, marker);
+  });
+}
+
+void Listing::publish(const ListingMerge::Outcome& outcome, bool done) {
+  MutexLock lock(mu_);
+  frontier_ = merge_.frontier();
+  if (outcome.gone_removed) {
+    gone_.clear();
+  } else {
+    gone_.insert(outcome.gone.begin(), outcome.gone.end());
+  }
+  for (const std::string& tail : outcome.late) {
+    gone_.erase(tail);
+    late_.push_back(tail);
+  }
+  done_ = done;
+  generation_++;
+}
+
+void Listing::fail(const Error& error) {
+  MutexLock lock(mu_);
+  error_ = error;
+  generation_++;
+}
+
+void Listing::wake_waiters() {
+  std::vector<std::function<void()>> waiters;
+  {
+    MutexLock lock(mu_);
+    waiters.swap(waiters_);
+  }
+  for (const auto& waiter : waiters) waiter();
+}
+
+Result<std::shared_ptr<Listing>> Listings::join(uint64_t dir) {
+  auto prefix = c_.inodes.key_of(dir);
+  if (!prefix.ok()) return Error{Code::kStale, prefix.error().message};
+  MutexLock lock(mu_);
+  std::shared_ptr<Listing>& slot = table_[dir];
+  if (slot && (c_.fresh(slot->started_at_ns()) || !slot->resting())) return slot;
+  if (table_.size() > kMaxResting) {
+    for (auto it = table_.begin(); it != table_.end();) {
+      it = it->first != dir && it->second->resting() ? table_.erase(it) : std::next(it);
+    }
+  }
+  auto made = std::make_shared<Listing>(*this, dir, std::move(*prefix), c_.now());
+  table_[dir] = made;
+  return made;
+}
+
+std::shared_ptr<Listing> Listings::find(uint64_t dir) {
+  MutexLock lock(mu_);
+  const auto it = table_.find(dir);
+  return it == table_.end() ? nullptr : it->second;
+}
+
+void Listings::finished(uint64_t dir, const Listing* listing) {
+  MutexLock lock(mu_);
+  const auto it = table_.find(dir);
+  if (it != table_.end() && it->second.get() == listing) table_.erase(it);
+}
+
+void Listings::unnameable(uint64_t count, const std::string& prefix) {
+  c_.unnameable += count;
+  if (!said_unnameable_.exchange(true)) {
+    log::warn(
+        "{} keys under \"{}\" have no POSIX name (empty, \".\", \"..\", over {} bytes) and are not shown",
+        count, prefix, kMaxName);
+  }
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,80 @@
+// NsContext: what the parts of the Namespace share: collaborators, options, clock rules, counters, directory
+// locks.
+//
+// Threads: any; the counters are atomics, the directory locks a striped table. Lock order: directory -> inode
+// (inside Inodes). At most one directory lock is held at a time. Nothing is called back under one: what a
+// change has to tell the listener is gathered in Notices and sent afterwards. Units: UNIX ns.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/sync.h"
+#include "core/namespace.h"
+
+namespace s3cache::core {
+
+struct NsContext {
+  Inodes& inodes;
+  s3::S3Client& s3;
+  ObjectProber* const prober;
+  ChangeListener* const listener;
+  Clock& clock;
+  const NamespaceOptions options;
+
+  std::atomic<uint64_t> lookups{0}, lookup_hits{0}, listings{0}, heads{0}, probes{0}, unnameable{0};
+  // The server was seen to list out of order: listings are trusted as a whole only.
+  std::atomic<bool> unordered{false};
+  std::array<Mutex, 256> dir_locks{};
+
+  meta::MetaStore& store() { return inodes.store(); }
+  Mutex& dir_lock(uint64_t ino) { return dir_locks[ino % dir_locks.size()]; }
+  int64_t now() const { return clock.wall_ns(); }
+
+  // A word of the server of that time still counts. A time in the future is a clock that was set back: not
+  // trusted.
+  bool fresh(int64_t checked_at_ns) const {
+    const int64_t age = now() - checked_at_ns;
+    return checked_at_ns > 0 && age >= -kClockSlackNs && age < options.ttl_ms * 1'000'000;
+  }
+  int64_t left_ms(int64_t checked_at_ns) const {
+    return fresh(checked_at_ns) ? options.ttl_ms - (now() - checked_at_ns) / 1'000'000 : 0;
+  }
+
+ private:
+  static constexpr int64_t kClockSlackNs = 1'000'000'000;
+};
+
+// What the kernel has to hear once the locks are dropped.
+class Notices {
+ public:
+  void changed(uint64_t ino) { changed_.push_back(ino); }
+  void removed(uint64_t parent, std::string_view name) { removed_.emplace_back(parent, name); }
+  void send(ChangeListener* listener) {
+    if (listener != nullptr) {
+      for (const uint64_t ino : changed_) listener->inode_changed(ino);
+      for (const auto& [parent, name] : removed_) listener->entry_removed(parent, name);
+    }
+    changed_.clear();
+    removed_.clear();
+  }
+
+ private:
+  std::vector<uint64_t> changed_;
+  std::vector<std::pair<uint64_t, std::string>> removed_;
+};
+
+// A name as far as it is known. Not found is an answer too.
+struct Resolved {
+  bool found = false;
+  uint64_t ino = 0;
+  meta::Inode inode;
+  int64_t checked_at_ns = 0;         // the last word of the server on the name, by whichever way it came
+  int64_t dirent_checked_at_ns = 0;  // the last word on this name alone: when its HEAD was asked
+};
+
+}  // namespace s3cache::core
