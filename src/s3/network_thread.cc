@@ -1,0 +1,277 @@
+#include "s3/network_thread.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "base/clock.h"
+
+namespace s3cache::s3 {
+
+namespace {
+
+constexpr int kIdlePollMs = 1000;
+
+int64_t now_ms() { return Clock::real().mono_ms(); }
+
+// Signals belong to the main thread; SIGPIPE (OpenSSL writing to a closed socket) to nobody.
+void block_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+}  // namespace
+
+NetworkThread::NetworkThread(const HttpOptions& options, int number, int max_running)
+    : options_(options),
+      number_(number),
+      max_running_(max_running),
+      multi_(curl_multi_init()),
+      limit_(max_running) {
+  curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
+  // Without it the cache of connections shrinks with the number of running transfers.
+  curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(max_running));
+  thread_ = std::thread([this] { run(); });
+}
+
+NetworkThread::~NetworkThread() {
+  stop();
+  join();
+  idle_.clear();
+  curl_multi_cleanup(multi_);
+}
+
+void NetworkThread::wake() {
+  if (woken_) return;
+  woken_ = true;
+  curl_multi_wakeup(multi_);
+}
+
+void NetworkThread::submit(RequestId id, std::shared_ptr<HttpTask> task, Priority priority) {
+  auto job = std::make_shared<Job>();
+  job->id = id;
+  job->task = std::move(task);
+  job->priority = priority;
+  load_.fetch_add(1, std::memory_order_relaxed);
+  MutexLock l(mu_);
+  if (stopping_) {
+    l.unlock();
+    // The thread may be gone; the answer still comes, from here.
+    job->task->on_failed(Error{Code::kCancelled, "shutting down"});
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  jobs_.emplace(id, job);
+  enqueue(job);
+  wake();
+}
+
+void NetworkThread::enqueue(const JobPtr& job) {
+  job->place = Place::kReady;
+  (job->priority == Priority::kForeground ? foreground_ : background_).push_back(job);
+}
+
+void NetworkThread::cancel(RequestId id) {
+  MutexLock l(mu_);
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second->cancelled) return;
+  it->second->cancelled = true;
+  to_cancel_.push_back(it->second);
+  wake();
+}
+
+void NetworkThread::promote(RequestId id) {
+  MutexLock l(mu_);
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second->priority == Priority::kForeground) return;
+  const JobPtr job = it->second;
+  job->priority = Priority::kForeground;
+  if (job->place != Place::kReady) return;
+  std::erase(background_, job);
+  foreground_.push_back(job);
+  wake();
+}
+
+void NetworkThread::set_limit(int n) {
+  MutexLock l(mu_);
+  limit_ = std::clamp(n, 1, max_running_);
+  wake();
+}
+
+void NetworkThread::stop() {
+  MutexLock l(mu_);
+  if (stopping_) return;
+  stopping_ = true;
+  for (const auto& [id, job] : jobs_) {
+    if (job->cancelled) continue;
+    job->cancelled = true;
+    to_cancel_.push_back(job);
+  }
+  wake();
+}
+
+void NetworkThread::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void NetworkThread::collect_cancelled(std::vector<JobPtr>& out) {
+  for (const JobPtr& job : to_cancel_) {
+    if (job->place == Place::kReady) {
+      std::erase(foreground_, job);
+      std::erase(background_, job);
+    } else if (job->place == Place::kDelayed) {
+      std::erase(delayed_, job);
+    }
+    // A job that ended by itself meanwhile is no longer in the table.
+    if (jobs_.count(job->id) != 0) out.push_back(job);
+  }
+  to_cancel_.clear();
+}
+
+void NetworkThread::collect_due() {
+  if (delayed_.empty()) return;
+  const int64_t now = now_ms();
+  for (const JobPtr& job : delayed_)
+    if (job->due_ms <= now) enqueue(job);
+  std::erase_if(delayed_, [](const JobPtr& job) { return job->place == Place::kReady; });
+}
+
+bool NetworkThread::has_slot(Priority priority) {
+  if (static_cast<int>(running_.size()) >= limit_) return false;
+  return priority == Priority::kForeground || running_background_ < std::max(1, limit_ - limit_ / 4);
+}
+
+NetworkThread::JobPtr NetworkThread::next_ready() {
+  const Priority priority = foreground_.empty() ? Priority::kBackground : Priority::kForeground;
+  auto& queue = foreground_.empty() ? background_ : foreground_;
+  if (queue.empty() || !has_slot(priority)) return nullptr;
+  JobPtr job = std::move(queue.front());
+  queue.pop_front();
+  job->place = Place::kRunning;
+  job->counted_background = job->priority == Priority::kBackground;
+  return job;
+}
+
+void NetworkThread::run() {
+  block_signals();
+  pthread_setname_np(pthread_self(), ("s3-net-" + std::to_string(number_)).c_str());
+  std::vector<JobPtr> cancelled;
+  for (;;) {
+    {
+      MutexLock l(mu_);
+      woken_ = false;
+      cancelled.clear();
+      collect_cancelled(cancelled);
+      collect_due();
+      if (stopping_ && jobs_.empty()) return;
+    }
+    end_cancelled(cancelled);
+    start_ready();
+    int still_running = 0;
+    curl_multi_perform(multi_, &still_running);
+    reap();
+    curl_multi_poll(multi_, nullptr, 0, poll_timeout_ms(), nullptr);
+  }
+}
+
+void NetworkThread::end_cancelled(const std::vector<JobPtr>& jobs) {
+  for (const JobPtr& job : jobs) {
+    if (job->handle) detach(*job);
+    job->task->on_failed(Error{Code::kCancelled, "cancelled"});
+    finish(job);
+  }
+}
+
+void NetworkThread::start_ready() {
+  for (;;) {
+    JobPtr job;
+    {
+      MutexLock l(mu_);
+      job = next_ready();
+    }
+    if (!job) return;
+    start(job);
+  }
+}
+
+int NetworkThread::poll_timeout_ms() {
+  MutexLock l(mu_);
+  if (stopping_ && jobs_.empty()) return 0;
+  // Slots that reap() freed are filled at once.
+  const bool foreground = !foreground_.empty();
+  if ((foreground || !background_.empty()) &&
+      has_slot(foreground ? Priority::kForeground : Priority::kBackground))
+    return 0;
+  int64_t timeout = kIdlePollMs;
+  for (const JobPtr& job : delayed_) timeout = std::min(timeout, job->due_ms - now_ms());
+  return static_cast<int>(std::max<int64_t>(0, timeout));
+}
+
+void NetworkThread::start(const JobPtr& job) {
+  auto request = job->task->build();
+  if (!request.ok()) {
+    job->counted_background = false;
+    job->task->on_failed(request.error());
+    finish(job);
+    return;
+  }
+  if (idle_.empty()) {
+    job->handle = std::make_unique<CurlHandle>(options_);
+  } else {
+    job->handle = std::move(idle_.back());
+    idle_.pop_back();
+  }
+  job->handle->attach(*request, job->task.get());
+  if (job->counted_background) ++running_background_;
+  running_[job->handle->get()] = job;
+  curl_multi_add_handle(multi_, job->handle->get());
+}
+
+void NetworkThread::detach(Job& job) {
+  CURL* const easy = job.handle->get();
+  curl_multi_remove_handle(multi_, easy);
+  running_.erase(easy);
+  if (job.counted_background) --running_background_;
+  job.counted_background = false;
+  idle_.push_back(std::move(job.handle));
+}
+
+void NetworkThread::reap() {
+  int left = 0;
+  while (const CURLMsg* m = curl_multi_info_read(multi_, &left)) {
+    if (m->msg != CURLMSG_DONE) continue;
+    const CURLcode code = m->data.result;  // m dies with the handle's removal
+    const auto it = running_.find(m->easy_handle);
+    if (it != running_.end()) attempt_done(JobPtr(it->second), code);
+  }
+}
+
+void NetworkThread::attempt_done(const JobPtr& job, CURLcode code) {
+  const HttpOutcome outcome = job->handle->outcome(code);
+  detach(*job);
+  const int64_t delay_ms = job->task->on_attempt_done(outcome);
+  if (delay_ms < 0) {
+    finish(job);
+    return;
+  }
+  MutexLock l(mu_);
+  if (delay_ms == 0) {
+    enqueue(job);
+    return;
+  }
+  job->due_ms = now_ms() + delay_ms;
+  job->place = Place::kDelayed;
+  delayed_.push_back(job);
+}
+
+void NetworkThread::finish(const JobPtr& job) {
+  {
+    MutexLock l(mu_);
+    jobs_.erase(job->id);
+  }
+  load_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace s3cache::s3

@@ -1,0 +1,151 @@
+#include "s3/operation.h"
+
+#include "base/log.h"
+#include "s3/http_engine.h"
+#include "s3/xml.h"
+
+namespace s3cache::s3 {
+
+namespace {
+
+const char* method_name(Method m) {
+  switch (m) {
+    case Method::kGet:
+      return "GET";
+    case Method::kHead:
+      return "HEAD";
+    case Method::kPut:
+      return "PUT";
+    case Method::kPost:
+      return "POST";
+    case Method::kDelete:
+      return "DELETE";
+  }
+  return "";
+}
+
+}  // namespace
+
+ClientContext::ClientContext(S3Options o, Endpoint e, const Clock& c)
+    : options(std::move(o)),
+      endpoint(std::move(e)),
+      signer(options.region),
+      policy(options.retries, options.retry_base_ms),
+      clock(c),
+      limit(options.http.max_connections, c),
+      list_v2(options.list_v2) {}
+
+Result<HttpRequest> Operation::build() {
+  headers_ = {};
+  error_body_.clear();
+  auto credentials = context_.options.credentials->get();
+  if (!credentials.ok()) return credentials.error();
+  Attempt a = attempt();
+  Endpoint::Target target = context_.endpoint.target(a.key, a.query);
+  if (context_.options.requester_pays) a.headers.emplace_back("x-amz-request-payer", "requester");
+
+  SignRequest to_sign;
+  to_sign.method = method_name(a.method);
+  to_sign.canonical_uri = std::move(target.canonical_uri);
+  to_sign.query = std::move(target.query);
+  to_sign.headers = a.headers;
+  to_sign.headers.emplace_back("host", context_.endpoint.host());
+  // TLS already protects the body; without it the hash does (of the empty body, for reads).
+  if (context_.endpoint.https() || context_.options.unsigned_payload) to_sign.payload_hash = kUnsignedPayload;
+  const int64_t now_s = context_.clock.wall_s() + context_.clock_offset_s.load(std::memory_order_relaxed);
+
+  HttpRequest out;
+  out.method = a.method;
+  out.url = std::move(target.url);
+  out.headers = std::move(a.headers);
+  for (auto& header : context_.signer.sign(to_sign, *credentials, now_s))
+    out.headers.push_back(std::move(header));
+  return out;
+}
+
+bool Operation::on_header_line(std::string_view line) {
+  if (line != "\r\n" && line != "\n") {
+    headers_.add_line(line);
+    return true;
+  }
+  return !success() || on_success_headers();
+}
+
+bool Operation::on_body(std::span<const std::byte> data) {
+  if (success()) {
+    context_.bytes_received.fetch_add(data.size(), std::memory_order_relaxed);
+    return on_success_body(data);
+  }
+  if (error_body_.size() + data.size() > kMaxErrorBody) return false;
+  error_body_.append(reinterpret_cast<const char*>(data.data()), data.size());
+  return true;
+}
+
+ServiceError Operation::service_error(const HttpOutcome& outcome) const {
+  ServiceError e;
+  e.transport = outcome.transport;
+  e.message = outcome.message;
+  e.status = headers_.status;
+  e.server_date = headers_.date;
+  e.region = headers_.bucket_region;
+  // What the status line said outweighs a body that was cut or too long.
+  if (e.status >= 300 && e.transport != Transport::kOk) e.transport = Transport::kRefusedByTask;
+  XmlError xml = parse_error_xml(error_body_);
+  if (xml.code.empty()) return e;
+  e.code = std::move(xml.code);
+  e.message = std::move(xml.message);
+  e.request_id = std::move(xml.request_id);
+  if (!xml.region.empty()) e.region = std::move(xml.region);
+  return e;
+}
+
+int64_t Operation::on_attempt_done(const HttpOutcome& outcome) {
+  ServiceError why = service_error(outcome);
+  if (!success()) return handle_failure(why);
+  const Next next = on_success_end(outcome.transport, why);
+  if (next == Next::kRetry) return handle_failure(why);
+  if (next == Next::kRetryNow) return 0;
+  if (context_.limit.on_success()) context_.engine->set_parallelism(context_.limit.limit());
+  return -1;
+}
+
+int64_t Operation::handle_failure(const ServiceError& why) {
+  if (retry_differently(why)) return 0;
+  const int64_t now_s = context_.clock.wall_s() + context_.clock_offset_s.load(std::memory_order_relaxed);
+  if (!skew_corrected_ && why.clock_skewed(now_s)) {
+    skew_corrected_ = true;
+    context_.clock_offset_s.store(why.server_date - context_.clock.wall_s(), std::memory_order_relaxed);
+    log::warn(
+        "the clock of this machine is {} s off the server's; requests are signed with the server's time",
+        context_.clock.wall_s() - why.server_date);
+    return 0;
+  }
+  if (why.slow_down() && context_.limit.on_slow_down()) {
+    log::info("the server asks to slow down: {} requests in parallel from now", context_.limit.limit());
+    context_.engine->set_parallelism(context_.limit.limit());
+  }
+  if (progressed()) failures_ = 0;
+  ++failures_;
+  if (!why.retryable() || failures_ >= max_attempts()) {
+    Error error = why.to_error(what());
+    if (error.code != Code::kNotFound && error.code != Code::kStale)
+      context_.errors.fetch_add(1, std::memory_order_relaxed);
+    deliver_error(std::move(error), why);
+    return -1;
+  }
+  context_.retries.fetch_add(1, std::memory_order_relaxed);
+  const int64_t delay_ms = context_.policy.delay_ms(failures_);
+  log::info("{}; attempt {} of {} in {} ms", why.to_error(what()).message, failures_ + 1, max_attempts(),
+            delay_ms);
+  return delay_ms;
+}
+
+void Operation::on_failed(Error error) {
+  ServiceError none;
+  none.message = error.message;
+  error.message = what() + ": " + error.message;
+  if (error.code != Code::kCancelled) context_.errors.fetch_add(1, std::memory_order_relaxed);
+  deliver_error(std::move(error), none);
+}
+
+}  // namespace s3cache::s3

@@ -1,0 +1,34 @@
+// ServiceError: everything known about one failed attempt, and what it means to callers and to the retry
+// loop.
+//
+// Threads: values and pure functions. Errors: this is where HTTP and S3 codes become Code.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "s3/http_task.h"
+
+namespace s3cache::s3 {
+
+struct ServiceError {
+  Transport transport = Transport::kOk;
+  int status = 0;            // HTTP; 0: no answer
+  std::string code = {};     // S3's, e.g. "NoSuchKey"; empty: no XML body (HEAD)
+  std::string message = {};  // the server's or curl's words
+  std::string region = {};   // the right one, when the server knows
+  std::string request_id = {};
+  int64_t server_date = 0;  // s
+
+  // Asked again with the same words it may succeed.
+  bool retryable() const;
+  // The server asks for less.
+  bool slow_down() const;
+  // Our clock and the server's are too far apart.
+  bool clock_skewed(int64_t now_s) const;
+  // `what` names the request: "GET dir/file".
+  Error to_error(std::string_view what) const;
+};
+
+}  // namespace s3cache::s3

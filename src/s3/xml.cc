@@ -1,0 +1,168 @@
+#include "s3/xml.h"
+
+#include <tinyxml2.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/encoding.h"
+#include "s3/response_headers.h"
+
+namespace s3cache::s3 {
+
+namespace {
+
+using tinyxml2::XMLElement;
+
+// Real answers are three deep. tinyxml2 recurses as it parses and stops at 500 by itself, so the stack is
+// safe; this is for us.
+constexpr size_t kMaxField = 64 * 1024;
+
+Error corrupt(std::string what) { return Error{Code::kCorrupt, "LIST answer: " + std::move(what)}; }
+
+// Some servers put a namespace prefix before every name ("s3:Key").
+std::string_view local_name(const XMLElement& e) {
+  std::string_view name = e.Name();
+  const size_t colon = name.rfind(':');
+  return colon == std::string_view::npos ? name : name.substr(colon + 1);
+}
+
+const XMLElement* child(const XMLElement& e, std::string_view name) {
+  for (const XMLElement* c = e.FirstChildElement(); c != nullptr; c = c->NextSiblingElement())
+    if (local_name(*c) == name) return c;
+  return nullptr;
+}
+
+std::string_view text_of(const XMLElement* e) {
+  const char* t = e == nullptr ? nullptr : e->GetText();
+  return t == nullptr ? std::string_view() : std::string_view(t);
+}
+
+std::string bounded_text(const XMLElement& parent, std::string_view name) {
+  return std::string(text_of(child(parent, name)).substr(0, 1024));
+}
+
+// Keys come percent-encoded when the answer's EncodingType says so.
+Result<std::string> decode_name(std::string_view text, bool url_encoded) {
+  if (text.size() > kMaxField) return corrupt("a name of " + std::to_string(text.size()) + " bytes");
+  if (!url_encoded) return std::string(text);
+  auto decoded = percent_decode(text, true);
+  if (!decoded) return corrupt("a name that is not percent-encoded");
+  return std::move(*decoded);
+}
+
+Result<ListedObject> parse_object(const XMLElement& e, bool url_encoded) {
+  ListedObject o;
+  bool has_key = false;
+  bool has_size = false;
+  for (const XMLElement* c = e.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
+    const std::string_view name = local_name(*c);
+    if (name == "Key") {
+      auto key = decode_name(text_of(c), url_encoded);
+      if (!key.ok()) return key.error();
+      o.key = std::move(*key);
+      has_key = true;
+    } else if (name == "Size") {
+      const auto size = parse_size(text_of(c));
+      if (!size) return corrupt("a size that is no size");
+      o.size = *size;
+      has_size = true;
+    } else if (name == "ETag") {
+      o.etag = normalize_etag(text_of(c));
+    } else if (name == "LastModified") {
+      o.last_modified = parse_rfc3339(text_of(c)).value_or(0);
+    }
+  }
+  if (!has_key || o.key.empty()) return corrupt("an object without a key");
+  if (!has_size) return corrupt("an object without a size");
+  return o;
+}
+
+Status parse_prefix(const XMLElement& e, bool url_encoded, ListPage& page) {
+  const XMLElement* p = child(e, "Prefix");
+  auto prefix = decode_name(text_of(p), url_encoded);
+  if (!prefix.ok()) return prefix.error();
+  if (prefix->empty()) return corrupt("a common prefix without a name");
+  page.prefixes.push_back(std::move(*prefix));
+  return {};
+}
+
+Status parse_entries(const XMLElement& root, bool url_encoded, ListPage& page) {
+  for (const XMLElement* c = root.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
+    const std::string_view name = local_name(*c);
+    if (name == "Contents") {
+      auto o = parse_object(*c, url_encoded);
+      if (!o.ok()) return o.error();
+      page.objects.push_back(std::move(*o));
+    } else if (name == "CommonPrefixes") {
+      if (Status s = parse_prefix(*c, url_encoded, page); !s.ok()) return s;
+    }
+  }
+  return {};
+}
+
+std::string last_name(const ListPage& page) {
+  std::string last;
+  if (!page.objects.empty()) last = page.objects.back().key;
+  if (!page.prefixes.empty()) last = std::max(last, page.prefixes.back());
+  return last;
+}
+
+// "&#0;" and "&#x00;": the parser makes a NUL of it, where its C strings then end.
+bool has_nul_reference(std::string_view text) {
+  for (size_t at = text.find("&#"); at != std::string_view::npos; at = text.find("&#", at + 2)) {
+    std::string_view s = text.substr(at + 2, 12);
+    if (!s.empty() && (s.front() == 'x' || s.front() == 'X')) s.remove_prefix(1);
+    const size_t end = s.find_first_not_of('0');
+    if (end != 0 && end != std::string_view::npos && s[end] == ';') return true;
+  }
+  return false;
+}
+
+const XMLElement* load(tinyxml2::XMLDocument& doc, std::string_view text) {
+  // The parser stops at a NUL; an answer that holds one is not XML and would be cut short in silence.
+  if (text.find('\0') != std::string_view::npos || has_nul_reference(text)) return nullptr;
+  if (doc.Parse(text.data(), text.size()) != tinyxml2::XML_SUCCESS) return nullptr;
+  return doc.RootElement();
+}
+
+}  // namespace
+
+XmlError parse_error_xml(std::string_view text) {
+  XmlError out;
+  tinyxml2::XMLDocument doc;
+  const XMLElement* root = load(doc, text);
+  if (root == nullptr || local_name(*root) != "Error") return out;
+  out.code = bounded_text(*root, "Code");
+  out.message = bounded_text(*root, "Message");
+  out.region = bounded_text(*root, "Region");
+  out.endpoint = bounded_text(*root, "Endpoint");
+  out.request_id = bounded_text(*root, "RequestId");
+  if (out.code.empty()) out.code = "Error";
+  return out;
+}
+
+Result<ListAnswer> parse_list_xml(std::string_view text) {
+  // Whitespace inside keys is data, which the default mode keeps.
+  tinyxml2::XMLDocument doc(true, tinyxml2::PRESERVE_WHITESPACE);
+  const XMLElement* root = load(doc, text);
+  if (root == nullptr) return corrupt("not XML");
+  const std::string_view name = local_name(*root);
+  if (name != "ListBucketResult" && name != "ListBucketV2Result")
+    return corrupt("<" + std::string(name.substr(0, 64)) + "> instead of ListBucketResult");
+
+  ListAnswer out;
+  const bool url_encoded = text_of(child(*root, "EncodingType")) == "url";
+  if (Status s = parse_entries(*root, url_encoded, out.page); !s.ok()) return s.error();
+  const std::string_view truncated = text_of(child(*root, "IsTruncated"));
+  out.page.truncated = truncated == "true" || truncated == "True" || truncated == "1";
+  if (!out.page.truncated) return out;
+  out.v2_token = std::string(text_of(child(*root, "NextContinuationToken")));
+  auto marker = decode_name(text_of(child(*root, "NextMarker")), url_encoded);
+  if (!marker.ok()) return marker.error();
+  out.v1_marker = marker->empty() ? last_name(out.page) : std::move(*marker);
+  if (out.v2_token.empty() && out.v1_marker.empty()) return corrupt("truncated, and no way to go on");
+  return out;
+}
+
+}  // namespace s3cache::s3
