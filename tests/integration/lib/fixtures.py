@@ -1,4 +1,4 @@
-"""The fixtures of integration and fault tests: server, bucket, toxi, proxy, mount, cache_dir, work.
+"""The fixtures of integration and fault tests: server, bucket, toxi, proxy, wire, mount, cache_dir, work.
 
 Every test has a deadline (`@pytest.mark.deadline(seconds)`, 60 by default); past it its daemons are killed, so a test
 fails instead of hanging. On failure the tail of every daemon's log is part of the report.
@@ -14,6 +14,7 @@ from .guardian import Guardian
 from .mount import Mount, PROGRAM
 from .s3server import S3Server
 from .toxi import Toxiproxy
+from .wire import Wire
 
 LONG = os.environ.get("S3CACHE_LONG") == "1"
 DEADLINE = 60
@@ -55,6 +56,13 @@ def proxy(toxi, server):
     p = toxi.proxy(server.port)
     yield p
     p.remove()
+
+
+@pytest.fixture
+def wire(server):
+    w = Wire(server.port)
+    yield w
+    w.close()
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
-"""Toxiproxy: latency, stalls and resets between a mount and the server, and bytes counted on the way.
+"""Toxiproxy: latency, stalls and resets between a mount and the server.
 
-    proxy = toxi.proxy(server.port); proxy.latency(20); mount(url=proxy.url); proxy.received()
+    proxy = toxi.proxy(server.port); proxy.latency(20); mount(url=proxy.url)
 
 Threads: any. Owns the process.
 """
 import atexit
 import json
 import os
-import re
 import subprocess
 import urllib.request
 
@@ -19,8 +18,7 @@ class Toxiproxy:
         ensure_tools("toxiproxy")
         self.api = f"http://127.0.0.1:{free_port()}"
         self.process = subprocess.Popen(
-            [os.path.join(TOOLS, "toxiproxy-server"), "-host", "127.0.0.1", "-port", self.api.rsplit(":", 1)[1],
-             "-proxy-metrics"],
+            [os.path.join(TOOLS, "toxiproxy-server"), "-host", "127.0.0.1", "-port", self.api.rsplit(":", 1)[1]],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
         atexit.register(self.close)
         self._names = 0
@@ -81,16 +79,6 @@ class Proxy:
 
     def enable(self, on):
         self.owner.call("POST", f"/proxies/{self.name}", {"enabled": on})
-
-    def received(self):
-        """Bytes that came from the server so far, headers included."""
-        text = self.owner.call("GET", "/metrics")
-        total = 0.0
-        for line in text.splitlines():
-            if line.startswith("toxiproxy_proxy_received_bytes_total") and f'proxy="{self.name}"' in line \
-                    and 'direction="downstream"' in line:
-                total += float(line.rsplit(" ", 1)[1])
-        return int(total)
 
     def remove(self):
         try:
