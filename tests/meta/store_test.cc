@@ -115,8 +115,7 @@ TEST_CASE("callbacks come in order, on the writer thread, and may apply") {
   std::promise<Status> nested_wait;
   for (int i = 0; i < 20; ++i) {
     s->apply(one(Table::kState, "n" + std::to_string(i), "x"), [&, i](Status st) {
-      REQUIRE(st.ok());
-      order.push_back(i);
+      order.push_back(st.ok() ? i : -1);
       if (i == 5) s->apply(one(Table::kState, "from a callback", "y"));
       if (i == 6) nested_wait.set_value(s->flush());
     });

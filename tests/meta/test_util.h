@@ -9,10 +9,17 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "meta/lmdb_store.h"
 #include "meta/meta_store.h"
 
 namespace s3cache::meta {
+
+// Failed commits are what these tests are about; S3CACHE_TEST_LOG shows what the store says to them.
+inline const bool kQuiet = [] {
+  if (std::getenv("S3CACHE_TEST_LOG") == nullptr) log::set_level(log::Level::kSilent);
+  return true;
+}();
 
 class TempDir {
  public:
