@@ -49,6 +49,18 @@ void leave_terminal() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), fd);
 }
 
+// Closes what the starter left open, which may be the pipe that somebody reads to its end; `fd` stays, as
+// another number.
+UniqueFd keep_only(UniqueFd fd) {
+  constexpr int kFirst = STDERR_FILENO + 1;
+  if (fd.get() != kFirst) {
+    if (::dup3(fd.get(), kFirst, O_CLOEXEC) < 0) return fd;
+    fd.reset(kFirst);
+  }
+  ::close_range(kFirst + 1, ~0U, 0);
+  return fd;
+}
+
 }  // namespace
 
 std::optional<int> Launcher::launch() {
@@ -64,7 +76,7 @@ std::optional<int> Launcher::launch() {
     to_starter.reset();
     return wait_for_child(pid, std::move(from_child));
   }
-  to_starter_ = std::move(to_starter);
+  to_starter_ = keep_only(std::move(to_starter));
   return std::nullopt;
 }
 

@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kPrefix = "s3cache-private-";
-constexpr time_t kMinAge = 60;  // s; younger folders may be between mkdtemp and flock
 
 UniqueFd open_folder(const std::string& path) {
   return UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -33,7 +32,7 @@ void remove_tree(const std::string& path) {
 }
 
 // Removes the folders of mounts that were killed. Only this user's, never through a link, never a locked one.
-void sweep(const std::string& tmpdir) {
+void sweep(const std::string& tmpdir, int min_age_s) {
   std::error_code ec;
   for (fs::directory_iterator it(tmpdir, ec), end; !ec && it != end; it.increment(ec)) {
     const std::string path = it->path().string();
@@ -41,7 +40,7 @@ void sweep(const std::string& tmpdir) {
     const UniqueFd folder = open_folder(path);
     struct stat st {};
     if (!folder || ::fstat(folder.get(), &st) != 0 || st.st_uid != ::geteuid()) continue;
-    if (::time(nullptr) - st.st_ctime < kMinAge || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    if (::time(nullptr) - st.st_ctime < min_age_s || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
     log::info("removing {}, left by a mount that was killed", path);
     remove_tree(path);
   }
@@ -59,8 +58,8 @@ Error cannot_make(const std::string& tmpdir, int err) {
 
 }  // namespace
 
-Result<std::unique_ptr<PrivateCache>> PrivateCache::create(const std::string& tmpdir) {
-  sweep(tmpdir);
+Result<std::unique_ptr<PrivateCache>> PrivateCache::create(const std::string& tmpdir, int min_age_s) {
+  sweep(tmpdir, min_age_s);
   std::string path = fmt::format("{}/{}XXXXXX", tmpdir == "/" ? "" : tmpdir, kPrefix);
   if (::mkdtemp(path.data()) == nullptr) return cannot_make(tmpdir, errno);
   UniqueFd lock = open_folder(path);

@@ -16,7 +16,8 @@ namespace s3cache::app {
 
 class PrivateCache {
  public:
-  static Result<std::unique_ptr<PrivateCache>> create(const std::string& tmpdir);
+  // Abandoned folders younger than min_age_s stay: their owner may be between mkdtemp and flock.
+  static Result<std::unique_ptr<PrivateCache>> create(const std::string& tmpdir, int min_age_s = 60);
   ~PrivateCache();
   PrivateCache(const PrivateCache&) = delete;
   PrivateCache& operator=(const PrivateCache&) = delete;
