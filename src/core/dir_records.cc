@@ -176,23 +176,37 @@ Result<Inode> DirRecords::update(uint64_t ino, int64_t asked_at_ns, const meta::
 }
 
 Result<Resolved> DirRecords::directory_of_marker(uint64_t marker_ino) {
-  auto marker = c_.inodes.get(marker_ino);
+  const auto marker = c_.inodes.get(marker_ino);
   if (!marker.ok()) return marker.error();
+  // Its attributes are the marker's, although it has no object "x/" itself.
+  const auto take_over = [&marker](Inode& directory) {
+    directory.implicit_dir = directory.kind_known = true;
+    directory.source = meta::AttrSource::kHead;
+    directory.mode = marker->mode;
+    directory.has_owner = marker->has_owner;
+    directory.uid = marker->uid;
+    directory.gid = marker->gid;
+    directory.mtime_ns = marker->mtime_ns;
+    directory.ctime_ns = marker->ctime_ns;
+    directory.atime_ns = marker->atime_ns;
+  };
   MutexLock lock(c_.dir_lock(marker->parent));
   auto state = load(marker->parent, marker->name);
   if (!state.ok()) return state.error();
   if (!state->has_dir()) {
-    Inode directory = *marker;
-    directory.fid = 0;
-    directory.size = directory.base_len = 0;
-    directory.etag.clear();
-    directory.implicit_dir = true;
-    directory.source = meta::AttrSource::kHeadYoung;
+    Inode directory = new_directory(marker->parent, marker->name);
+    take_over(directory);
     const int64_t at = state->file ? state->file->checked_at_ns : c_.now();
     if (Status s = create(marker->parent, marker->name, directory, at); !s.ok()) return s.error();
-    state = load(marker->parent, marker->name);
-    if (!state.ok()) return state.error();
+  } else if (state->dir_inode->implicit_dir) {
+    (void)c_.inodes.update(state->dir->ino, [&](Inode& directory, Batch&) {
+      const std::string before = directory.encode();
+      take_over(directory);
+      return directory.encode() != before;
+    });
   }
+  state = load(marker->parent, marker->name);
+  if (!state.ok()) return state.error();
   return pick(*state);
 }
 
