@@ -54,8 +54,8 @@ struct CacheChanges {
 
 class CacheFile {
  public:
-  // `exists`: the file is on disk already; else the first write makes it, at its full size (sparse).
-  CacheFile(CacheDir& dir, FdCache& fds, uint64_t fid, int64_t size, bool exists);
+  // `make`: the file is not on disk yet, the first write makes it at its full size (sparse).
+  CacheFile(CacheDir& dir, FdCache& fds, uint64_t fid, int64_t size, bool make);
   ~CacheFile();
 
   uint64_t fid() const { return fid_; }

@@ -97,7 +97,7 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
     const bool on_disk =
         trusted && ::stat(dir_.file_path(inode.fid).c_str(), &st) == 0 && st.st_size == inode.size;
     if (on_disk) {
-      auto file = std::make_unique<cache::CacheFile>(dir_, fds_, inode.fid, inode.size, true);
+      auto file = std::make_unique<cache::CacheFile>(dir_, fds_, inode.fid, inode.size, false);
       *sealed = record->state == meta::FileState::kSealed;
       load_chunks(store_, *file, *sealed);
       return file;
@@ -109,7 +109,7 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
     log::warn("cache: no file id: {}; reading without the cache", fid.error().message);
     return nullptr;
   }
-  return std::make_unique<cache::CacheFile>(dir_, fds_, *fid, inode.size, false);
+  return std::make_unique<cache::CacheFile>(dir_, fds_, *fid, inode.size, true);
 }
 
 void ContentTable::opened(Content& content) {

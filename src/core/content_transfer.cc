@@ -144,8 +144,9 @@ void Content::ended(const std::shared_ptr<Segment>& segment, const Status& statu
     ready = take_ready();
   }
   if (unreserved > 0) host_.unreserve(unreserved);
-  if (in_ram) host_.kept_in_ram(shared_from_this(), segment->offset);
   answer(std::move(ready));
+  // After the answers: from here on the bytes may be taken back.
+  if (in_ram) host_.kept_in_ram(shared_from_this(), segment->offset);
   check_whole();
 }
 

@@ -63,6 +63,8 @@ void Fetcher::kept_in_ram(const std::shared_ptr<Content>& content, int64_t offse
   // Contents that died leave entries behind: the list is swept when it is longer than the pool could fill.
   if (in_ram_.size() > 4 * pool_.capacity())
     std::erase_if(in_ram_, [](const InRam& r) { return r.content.expired(); });
+  // Whoever waits for memory may take these bytes; no unit came back to say so.
+  if (!waiting_.empty()) workers_.post([this] { drain(); });
 }
 
 void Fetcher::shutdown() {
