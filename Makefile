@@ -50,7 +50,8 @@ $(call lib,$(1)): $(call objs,$(filter-out $(MAINS),$(call srcs,$(1))))
 	@mkdir -p $$(@D)
 	@rm -f $$@ && ar rcs $$@ $$^
 $(BUILD)/test_$(1): $(call objs,$(wildcard tests/$(1)/*.cc) tests/main.cc) $(foreach f,$(1) $(DEPS_$(1)),$(call lib,$(f)))
-	$(CXX) $(LDFLAGS) -o $$@ $(call objs,$(wildcard tests/$(1)/*.cc) tests/main.cc) -Wl,--start-group $(foreach f,$(1) $(DEPS_$(1)),$(call lib,$(f))) -Wl,--end-group $(PKG_LIBS)
+	@echo "  LD  $$@"
+	@$(CXX) $(LDFLAGS) -o $$@ $(call objs,$(wildcard tests/$(1)/*.cc) tests/main.cc) -Wl,--start-group $(foreach f,$(1) $(DEPS_$(1)),$(call lib,$(f))) -Wl,--end-group $(PKG_LIBS)
 test-$(1): $(BUILD)/test_$(1)
 	$(BUILD)/test_$(1) $(TESTARGS)
 .PHONY: test-$(1)
@@ -58,11 +59,13 @@ endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rules,$(f))))
 
 $(BUILD)/s3cache: $(call objs,$(MAINS)) $(foreach f,$(FLOORS),$(call lib,$(f)))
-	$(CXX) $(LDFLAGS) -o $@ $(call objs,$(MAINS)) -Wl,--start-group $(foreach f,$(FLOORS),$(call lib,$(f))) -Wl,--end-group $(PKG_LIBS)
+	@echo "  LD  $@"
+	@$(CXX) $(LDFLAGS) -o $@ $(call objs,$(MAINS)) -Wl,--start-group $(foreach f,$(FLOORS),$(call lib,$(f))) -Wl,--end-group $(PKG_LIBS)
 
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CCACHE) $(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CXX $<"
+	@$(CCACHE) $(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
 TESTED := $(foreach f,$(FLOORS),$(if $(wildcard tests/$(f)/*.cc),$(f)))
 test: $(foreach f,$(TESTED),test-$(f))
