@@ -76,6 +76,7 @@ std::optional<int> Launcher::launch() {
     to_starter.reset();
     return wait_for_child(pid, std::move(from_child));
   }
+  from_child.reset();
   to_starter_ = keep_only(std::move(to_starter));
   return std::nullopt;
 }

@@ -57,13 +57,14 @@ TEST_CASE("a ready child has left the starter's session, folder and descriptors"
   const int saved = ::dup(STDOUT_FILENO);
   ::dup2(report[1], STDOUT_FILENO);
   const Ended ended = start([&](Launcher& launcher) {
+    const bool closed = ::fcntl(inherited[1], F_GETFD) < 0;
     const int out = ::dup(STDOUT_FILENO);
     const pid_t before = ::getsid(0);
     launcher.ready();
     char folder[64] = "";
     std::string text = ::getsid(0) != before ? "own session," : "";
     if (::getcwd(folder, sizeof(folder)) != nullptr) text += folder;
-    text += ::fcntl(inherited[1], F_GETFD) < 0 ? ",closed" : ",open";
+    text += closed ? ",closed" : ",open";
     if (::write(out, text.data(), text.size()) < 0) ::_exit(1);
   });
   ::dup2(saved, STDOUT_FILENO);
