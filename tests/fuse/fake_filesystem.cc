@@ -335,7 +335,7 @@ void FakeFilesystem::readdir(std::shared_ptr<core::DirHandle> dir, uint64_t cook
       core::DirItem item;
       item.name = it->second.first;
       item.ino = item.cookie = it->first;
-      item.d_type = unknown_types_ ? DT_UNKNOWN : IFTODT(e.attr.mode);
+      item.d_type = unknown_types_ ? 0u : IFTODT(e.attr.mode);
       item.entry = plus && !unknown_types_ ? &e : nullptr;
       more = !sink->add(item);
     }
