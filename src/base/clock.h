@@ -1,7 +1,7 @@
 // Clock: the seam for time, so that tests move it by hand.
 //
-// wall_ns() is UNIX time and may jump (TTLs that must survive a remount use it); mono_ns() never goes back (ages,
-// deadlines inside one process). Units: nanoseconds. Threads: every method from any thread.
+// wall_ns() is UNIX time and may jump (TTLs that must survive a remount use it); mono_ns() never goes back
+// (ages, deadlines inside one process). Units: nanoseconds. Threads: every method from any thread.
 #pragma once
 
 #include <atomic>

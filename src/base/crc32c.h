@@ -1,5 +1,6 @@
 // CRC32C (Castagnoli, RFC 3720 appendix B.4): the checksum of cached blocks and of uploads.
-// SSE4.2 where the CPU has it (about 20 GB/s with three interleaved streams), a table elsewhere. Pure function.
+// SSE4.2 where the CPU has it (about 20 GB/s with three interleaved streams), a table elsewhere. Pure
+// function.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,7 @@
 // Error and Result<T>: how every floor reports failure.
 //
-// An Error is a code that callers branch on plus a message that people read. No exception crosses a floor; the
-// FUSE edge maps codes to errno in one table (fuse/errno.h).
-// Threads: values; no shared state.
+// An Error is a code that callers branch on plus a message that people read. No exception crosses a floor;
+// the FUSE edge maps codes to errno in one table (fuse/errno.h). Threads: values; no shared state.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +46,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : v_(std::in_place_index<0>, std::move(value)) {}       // NOLINT: implicit by design
+  Result(T value) : v_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
   Result(Error error) : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return v_.index() == 0; }

@@ -1,7 +1,7 @@
 // Locks with clang's thread-safety annotations: one import path for every mutex of the project.
 //
-// `make CXX=clang++-14` builds with -Wthread-safety -Werror, so a GUARDED_BY field that is touched without its
-// lock does not compile. Lock order is in src/DESIGN.md.
+// `make CXX=clang++-14` builds with -Wthread-safety -Werror, so a GUARDED_BY field that is touched without
+// its lock does not compile. Lock order is in src/DESIGN.md.
 #pragma once
 
 #include <chrono>
@@ -104,7 +104,8 @@ class CondVar {
   bool wait_for(Mutex& m, std::chrono::milliseconds d) REQUIRES(m) NO_THREAD_SAFETY_ANALYSIS {
     std::unique_lock<std::mutex> l(m.native(), std::adopt_lock);
     // system_clock: TSan of gcc 12 does not know pthread_cond_clockwait, which steady_clock would use.
-    const bool in_time = cv_.wait_until(l, std::chrono::system_clock::now() + d) == std::cv_status::no_timeout;
+    const bool in_time =
+        cv_.wait_until(l, std::chrono::system_clock::now() + d) == std::cv_status::no_timeout;
     l.release();
     return in_time;
   }

@@ -30,6 +30,8 @@ std::string region_message(const ServiceError& why, const S3Options& options) {
 Error explain_transport(const ServiceError& why, const std::string& at) {
   switch (why.transport) {
     case Transport::kTls:
+      if (why.message.find("wrong version number") != std::string::npos)
+        return {Code::kUnavailable, at + " does not speak TLS: should url= start with http://?"};
       return {Code::kUnavailable,
               "TLS to " + at + " failed: " + why.message +
                   "; install the server's CA certificate, or use -o no_check_certificate or "
@@ -53,21 +55,21 @@ Error explain_bucket_failure(const ServiceError& why, const S3Options& options, 
   if (why.transport != Transport::kOk && why.transport != Transport::kRefusedByTask)
     return explain_transport(why, at);
   if (wrong_region(why, options)) return {Code::kInvalid, region_message(why, options)};
+  const std::string key = log::mask(access_key);
+  if (why.unknown_access_key())
+    return {Code::kAccessDenied, "access key id " + key + " is not known at " + at +
+                                     "; check the password file, profile or environment"};
   if (why.code == "NoSuchBucket" || why.status == 404)
     return {Code::kNotFound,
             "Bucket or directory not found: no bucket " + options.bucket + " at " + at +
                 "; check its name, url=" +
                 (options.path_style ? "" : " and whether it needs -o use_path_request_style")};
-  const std::string key = log::mask(access_key);
-  if (why.code == "InvalidAccessKeyId")
-    return {Code::kAccessDenied, "access key id " + key + " is not known at " + at +
-                                     "; check the password file, profile or environment"};
   if (why.code == "SignatureDoesNotMatch")
     return {Code::kAccessDenied,
             "the secret access key does not belong to access key id " + key +
                 "; check the password file, profile or environment (and endpoint=REGION, now '" +
                 options.region + "')"};
-  if (why.code == "ExpiredToken" || why.code == "InvalidToken" || why.code == "TokenRefreshRequired")
+  if (why.expired_token())
     return {Code::kAccessDenied,
             "the session token of access key id " + key + " is not valid any more; renew it"};
   if (why.code == "RequestTimeTooSkewed")

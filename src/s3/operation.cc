@@ -40,6 +40,7 @@ Result<HttpRequest> Operation::build() {
   error_body_.clear();
   auto credentials = context_.options.credentials->get();
   if (!credentials.ok()) return credentials.error();
+  access_key_used_ = credentials->access_key;
   Attempt a = attempt();
   Endpoint::Target target = context_.endpoint.target(a.key, a.query);
   if (context_.options.requester_pays) a.headers.emplace_back("x-amz-request-payer", "requester");
@@ -109,17 +110,27 @@ int64_t Operation::on_attempt_done(const HttpOutcome& outcome) {
   return -1;
 }
 
+bool Operation::correct_clock(const ServiceError& why) {
+  const int64_t own_s = context_.clock.wall_s();
+  if (skew_corrected_ || !why.clock_skewed(own_s + context_.clock_offset_s.load(std::memory_order_relaxed)))
+    return false;
+  skew_corrected_ = true;
+  context_.clock_offset_s.store(why.server_date - own_s, std::memory_order_relaxed);
+  log::warn("the clock of this machine is {} s off the server's; requests are signed with the server's time",
+            own_s - why.server_date);
+  return true;
+}
+
+bool Operation::renew_credentials(const ServiceError& why) {
+  if (credentials_renewed_ || !(why.expired_token() || why.unknown_access_key())) return false;
+  credentials_renewed_ = true;
+  const auto now = context_.options.credentials->get();
+  return now.ok() && now->access_key != access_key_used_;
+}
+
 int64_t Operation::handle_failure(const ServiceError& why) {
   if (retry_differently(why)) return 0;
-  const int64_t now_s = context_.clock.wall_s() + context_.clock_offset_s.load(std::memory_order_relaxed);
-  if (!skew_corrected_ && why.clock_skewed(now_s)) {
-    skew_corrected_ = true;
-    context_.clock_offset_s.store(why.server_date - context_.clock.wall_s(), std::memory_order_relaxed);
-    log::warn(
-        "the clock of this machine is {} s off the server's; requests are signed with the server's time",
-        context_.clock.wall_s() - why.server_date);
-    return 0;
-  }
+  if (correct_clock(why) || renew_credentials(why)) return 0;
   if (why.slow_down() && context_.limit.on_slow_down()) {
     log::info("the server asks to slow down: {} requests in parallel from now", context_.limit.limit());
     context_.engine->set_parallelism(context_.limit.limit());

@@ -82,10 +82,15 @@ class Operation : public HttpTask {
   bool success() const { return headers_.status >= 200 && headers_.status < 300; }
   ServiceError service_error(const HttpOutcome& outcome) const;
   int64_t handle_failure(const ServiceError& why);
+  // Refusals that the next attempt avoids by itself, once each.
+  bool correct_clock(const ServiceError& why);
+  bool renew_credentials(const ServiceError& why);
 
   std::string error_body_;
   int failures_ = 0;
   bool skew_corrected_ = false;
+  bool credentials_renewed_ = false;
+  std::string access_key_used_;
 };
 
 }  // namespace s3cache::s3

@@ -25,9 +25,15 @@ Code code_of_transport(Transport t) {
   }
 }
 
+// The second is versitygw's word for it, with status 404.
+bool is_unknown_access_key(std::string_view s3_code) {
+  return s3_code == "InvalidAccessKeyId" || s3_code == "XAdminUserNotFound";
+}
+
 Code code_of_status(int status, std::string_view s3_code) {
   // A bucket that vanished must not look as if each of its objects had been deleted.
   if (s3_code == "NoSuchBucket") return Code::kUnavailable;
+  if (is_unknown_access_key(s3_code)) return Code::kAccessDenied;
   if (status == 404) return Code::kNotFound;
   if (status == 401 || status == 403) return Code::kAccessDenied;
   if (status == 412) return Code::kStale;
@@ -44,6 +50,12 @@ bool ServiceError::slow_down() const {
   return status == 429 || status == 503 || code == "SlowDown" || code == "TooManyRequests" ||
          code == "RequestLimitExceeded" || code == "Throttling";
 }
+
+bool ServiceError::expired_token() const {
+  return code == "ExpiredToken" || code == "InvalidToken" || code == "TokenRefreshRequired";
+}
+
+bool ServiceError::unknown_access_key() const { return is_unknown_access_key(code); }
 
 bool ServiceError::retryable() const {
   switch (transport) {

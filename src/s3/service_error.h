@@ -25,6 +25,9 @@ struct ServiceError {
   bool retryable() const;
   // The server asks for less.
   bool slow_down() const;
+  // The credentials ran out; the provider may have newer ones.
+  bool expired_token() const;
+  bool unknown_access_key() const;
   // Our clock and the server's are too far apart.
   bool clock_skewed(int64_t now_s) const;
   // `what` names the request: "GET dir/file".

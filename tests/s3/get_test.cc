@@ -262,6 +262,24 @@ TEST_CASE("a skew that stays is an error, not a loop") {
   CHECK(server.requests() == 2);
 }
 
+TEST_CASE("credentials that were renewed meanwhile are used at once") {
+  struct Rotating : CredentialsProvider {
+    Result<Credentials> get() override { return Credentials{"AKID" + std::to_string(calls++), "secret"}; }
+    std::atomic<int> calls{0};
+  };
+  HostileServer server([](HostileConnection& c, const std::string& r, int) {
+    if (request_header(r, "authorization").find("Credential=AKID0/") != std::string::npos)
+      c.answer(403, "", "<Error><Code>ExpiredToken</Code></Error>");
+    else
+      c.answer(200, "ETag: \"v1\"\r\n", kBody);
+  });
+  S3Options o = test_options(server.url());
+  o.credentials = std::make_shared<Rotating>();
+  auto client = make_client(o);
+  CHECK(get(*client, {.key = "a"}).text == kBody);
+  CHECK(server.requests() == 2);
+}
+
 TEST_CASE("HTTP status to Code") {
   const auto [status, code] = GENERATE(table<int, Code>({{404, Code::kNotFound},
                                                          {403, Code::kAccessDenied},

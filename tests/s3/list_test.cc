@@ -198,6 +198,7 @@ TEST_CASE("check_bucket says what is wrong and the way out") {
   const auto c = GENERATE(values<Case>({
       {404, "", "<Error><Code>NoSuchBucket</Code></Error>", Code::kNotFound, "Bucket or directory not found"},
       {403, "", "<Error><Code>InvalidAccessKeyId</Code></Error>", Code::kAccessDenied, "access key id ****"},
+      {404, "", "<Error><Code>XAdminUserNotFound</Code></Error>", Code::kAccessDenied, "access key id ****"},
       {403, "", "<Error><Code>SignatureDoesNotMatch</Code></Error>", Code::kAccessDenied,
        "the secret access key"},
       {403, "", "<Error><Code>AccessDenied</Code></Error>", Code::kAccessDenied, "s3:ListBucket"},

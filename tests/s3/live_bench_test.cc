@@ -1,0 +1,114 @@
+// Throughput against a real server, hidden: S3_URL=http://127.0.0.1:PORT S3_BUCKET= S3_KEY_ID= S3_SECRET=
+// S3_OBJECT= test_s3 '[live]'. Prints MB/s and this process's CPU seconds a GiB; THREADS, BUFFER (KiB),
+// RANGES, RANGE_MIB vary it.
+#include <sys/resource.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstdlib>
+
+#include "client_fixture.h"
+#include "s3/bucket_check.h"
+
+using namespace s3cache;
+using namespace s3cache::s3;
+
+namespace {
+
+std::string env(const char* name, const char* fallback = "") {
+  const char* v = std::getenv(name);
+  return v == nullptr ? fallback : v;
+}
+
+double cpu_seconds() {
+  rusage u{};
+  getrusage(RUSAGE_SELF, &u);
+  const auto s = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return s(u.ru_utime) + s(u.ru_stime);
+}
+
+S3Options live_options() {
+  S3Options o;
+  o.url = env("S3_URL");
+  o.bucket = env("S3_BUCKET", "bkt");
+  o.path_style = true;
+  o.credentials = std::make_shared<StaticCredentials>(Credentials{env("S3_KEY_ID"), env("S3_SECRET")});
+  o.http.network_threads = std::atoi(env("THREADS", "2").c_str());
+  o.http.buffer_bytes = std::atol(env("BUFFER", "256").c_str()) * 1024;
+  return o;
+}
+
+// Copies into a part buffer, as the fetcher does.
+class PartSink : public GetSink {
+ public:
+  PartSink(size_t n, std::function<void(Status)> done) : buffer_(n), done_(std::move(done)) {}
+  bool on_headers(const ObjectInfo&) override { return true; }
+  bool on_data(int64_t offset, std::span<const std::byte> data) override {
+    if (first_ < 0) first_ = offset;
+    std::copy(data.begin(), data.end(), buffer_.begin() + (offset - first_));
+    return true;
+  }
+  void on_done(Status s) override { done_(std::move(s)); }
+
+ private:
+  std::vector<std::byte> buffer_;
+  const std::function<void(Status)> done_;
+  int64_t first_ = -1;
+};
+
+}  // namespace
+
+TEST_CASE("a large object in parallel ranges", "[.live]") {
+  auto client = make_client(live_options());
+  const auto info = head(*client, env("S3_OBJECT"));
+  REQUIRE(info.ok());
+  const int64_t range = std::atol(env("RANGE_MIB", "8").c_str()) << 20;
+  const int ranges = std::atoi(env("RANGES", "12").c_str());
+  Mutex mu;
+  CondVar cv;
+  int running = 0;
+  Status failed;
+  const double cpu = cpu_seconds();
+  const auto t0 = std::chrono::steady_clock::now();
+  for (int64_t at = 0; at < info->size; at += range) {
+    {
+      MutexLock l(mu);
+      while (running >= ranges) cv.wait(mu);
+      ++running;
+    }
+    client->get({.key = env("S3_OBJECT"), .offset = at, .length = range, .if_match = info->etag},
+                std::make_shared<PartSink>(range, [&](Status s) {
+                  MutexLock l(mu);
+                  if (!s.ok()) failed = s;
+                  --running;
+                  cv.notify_all();
+                }));
+  }
+  {
+    MutexLock l(mu);
+    while (running > 0) cv.wait(mu);
+  }
+  const std::chrono::duration<double> d = std::chrono::steady_clock::now() - t0;
+  REQUIRE(failed.ok());
+  const double bytes = static_cast<double>(info->size);
+  WARN(bytes / d.count() / 1e6 << " MB/s, " << (cpu_seconds() - cpu) / (bytes / (1 << 30)) << " CPU s/GiB");
+}
+
+TEST_CASE("odd keys survive a listing and a GET", "[.live]") {
+  auto client = make_client(live_options());
+  const auto check = check_bucket(*client, "");
+  INFO((check.status.ok() ? "" : check.status.error().message));
+  REQUIRE(check.status.ok());
+  const auto page = list(*client, {.prefix = "odd/"});
+  REQUIRE(page.ok());
+  for (const auto& o : page->objects) {
+    const Got got = get(*client, {.key = o.key, .if_match = o.etag});
+    INFO(o.key);
+    CHECK(got.status.ok());
+    CHECK(static_cast<int64_t>(got.text.size()) == o.size);
+    CHECK(got.info.last_modified == o.last_modified);
+    WARN(o.key << " " << o.etag);
+  }
+}
