@@ -62,6 +62,10 @@ $(BUILD)/s3cache: $(call objs,$(MAINS)) $(foreach f,$(FLOORS),$(call lib,$(f)))
 	@echo "  LD  $@"
 	@$(CXX) $(LDFLAGS) -o $@ $(call objs,$(MAINS)) -Wl,--start-group $(foreach f,$(FLOORS),$(call lib,$(f))) -Wl,--end-group $(PKG_LIBS)
 
+# Micro-benchmarks, by name: make build/bench_meta
+$(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(call lib,%) $(call lib,base)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	@echo "  CXX $<"

@@ -8,7 +8,7 @@
 namespace s3cache::meta {
 namespace {
 
-constexpr auto kReaderPatience = std::chrono::seconds(5);
+constexpr auto kReaderPatience = std::chrono::seconds(3);
 
 }  // namespace
 

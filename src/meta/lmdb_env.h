@@ -5,7 +5,7 @@
 // cheap to renew (0.1 us) and dear to make. Threads: begin_read() and the getters from any; write() from one
 // thread only. Growing and opening again close a gate: new readers get nullopt and wait_gate(), except on a
 // thread that has a live ReadTxn (it could never end). Owns: environment, table handles, read slots, the
-// claim on the path. Errors: kNoSpace, kIo, kCorrupt, kNewerFormat, kBusy (readers did not end within 5 s),
+// claim on the path. Errors: kNoSpace, kIo, kCorrupt, kNewerFormat, kBusy (readers did not end within 3 s),
 // kAccessDenied, kReadOnly.
 #pragma once
 

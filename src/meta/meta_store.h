@@ -114,7 +114,7 @@ class MetaStore {
 
   // Reads of one consistent moment, that of the call: exactly the batches applied before it, also while later
   // ones arrive and commit. Many gets for the price of one transaction. Keep it within one function; never
-  // over a wait: it pins pages, and the map cannot grow under it (commits fail with kBusy after 5 s).
+  // over a wait: it pins pages, and the map cannot grow under it (commits fail with kBusy after 3 s).
   class Snapshot {
    public:
     virtual ~Snapshot() = default;
