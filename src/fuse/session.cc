@@ -1,5 +1,6 @@
 #include "fuse/session.h"
 
+#include <fuse_log.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <signal.h>
@@ -7,6 +8,9 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdarg>
+#include <cstdio>
+#include <string_view>
 #include <vector>
 
 #include "base/log.h"
@@ -25,6 +29,19 @@ void install_wake_handler() {
   sa.sa_handler = [](int) {};
   ::sigemptyset(&sa.sa_mask);
   ::sigaction(wake_signal(), &sa, nullptr);  // no SA_RESTART: the wait must end
+}
+
+// libfuse's own messages (an unknown option, a refused mount) go where ours go.
+void log_from_libfuse(fuse_log_level level, const char* format, va_list args) {
+  char text[512];
+  std::vsnprintf(text, sizeof text, format, args);
+  std::string_view line = text;
+  while (line.ends_with('\n')) line.remove_suffix(1);
+  if (level <= FUSE_LOG_ERR) {
+    log::error("{}", line);
+  } else {
+    log::info("{}", line);
+  }
 }
 
 std::vector<std::string> mount_arguments(const Options& o) {
@@ -72,6 +89,7 @@ Status Session::start() {
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  fuse_set_log_func(log_from_libfuse);
   const fuse_lowlevel_ops table = Ops::table(options_);
   session_ = fuse_session_new(&args, &table, sizeof table, &data_);
   fuse_opt_free_args(&args);
