@@ -5,7 +5,7 @@
 // begins its read transaction under one shared hold of that lock: what the overlay no longer has, the
 // transaction has. After a failed commit the committing generation stays, without the batches somebody waited
 // for, and is tried again before anything newer: on disk there is always a prefix of what was applied.
-// Threads: as MetaStore says. Lock order: view_ before mu_ never needed; neither is held while calling out.
+// Threads: as MetaStore says. view_ and mu_ are never held together, nor while calling out.
 // Owns: environment, overlay, writer thread. Errors: MetaStore's. Units: bytes, milliseconds.
 #pragma once
 

@@ -1,10 +1,10 @@
-// Record codecs: what lies in the tables of MetaStore, version 1 of the format. src/DESIGN.md gives the
-// reasons.
+// Record codecs: what lies in the tables of MetaStore, version 1 of the format. src/DESIGN.md says why.
 //
 // Every value starts with a version byte; decode() answers nullopt for another version, a short or an
 // overlong record (the caller treats that record as absent, except in kJournal and kDirty, which go to the
-// quarantine). No value is over 1,900 bytes (LMDB keeps it on the page). Integers are big-endian. Threads:
-// pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
+// quarantine). No value is over 1,900 bytes (LMDB keeps it on the page), except an Ext with a longer symlink
+// target or xattrs: those are never cut, and LMDB gives them pages of their own. Integers are big-endian.
+// Threads: pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
 #pragma once
 
 #include <array>
