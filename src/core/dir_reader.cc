@@ -44,12 +44,13 @@ Status DirReader::begin() {
 void DirReader::leave() {
   if (listing_) listing_->drop_reader();
   listing_.reset();
+  late_noted_ = 0;
   begun_ = false;
 }
 
 void DirReader::seek(uint64_t cookie) {
   buffer_.clear();
-  late_given_ = 0;
+  missed_.clear();
   last_cookie_ = cookie;
   dots_ = static_cast<int>(std::min<uint64_t>(cookie, 2));
   if (cookie < kCookieBase) {
@@ -86,7 +87,7 @@ void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, 
 void DirReader::serve(const std::shared_ptr<Call>& call) {
   for (;;) {
     if (!give_dots(*call) || !give_items(*call)) return call->done(true);
-    const Listing::View view = listing_ ? listing_->view() : Listing::View{"", true, {}, 0, 0};
+    const Listing::View view = listing_ ? listing_->view() : Listing::View{"", true, {}, 0};
     const auto filled = fill(view);
     if (!filled.ok()) return call->done(filled.error());
     if (*filled == Filled::kSome) continue;
@@ -154,6 +155,7 @@ Result<DirReader::Filled> DirReader::fill(const Listing::View& view) {
     names.push_back({std::string(key), Dirent::decode(value).value_or(Dirent())});
     return true;
   };
+  note_late();
   if (!view.done && position_ >= view.frontier) return Filled::kNothing;
   const auto snapshot = c_.store().snapshot();
   if (Status s = snapshot->scan(Table::kDirent, from, prefix, kPage, gather); !s.ok()) return s.error();
@@ -164,21 +166,34 @@ Result<DirReader::Filled> DirReader::fill(const Listing::View& view) {
     if (!at_frontier) position_ = view.frontier;
     return Filled::kNothing;
   }
-  return fill_late();
+  return fill_missed();
 }
 
-Result<DirReader::Filled> DirReader::fill_late() {
-  if (!listing_) return Filled::kEnd;
-  const auto late = listing_->late_names(late_given_);
-  late_given_ += late.size();
-  if (late.empty()) return Filled::kEnd;
+void DirReader::note_late() {
+  if (!listing_) return;
+  const auto late = listing_->late_names(late_noted_);
+  late_noted_ += late.size();
+  for (const std::string& tail : late) {
+    if (tail <= position_) missed_.push_back(tail);
+  }
+}
+
+Result<DirReader::Filled> DirReader::fill_missed() {
+  if (missed_.empty()) return Filled::kEnd;
   std::vector<Name> names;
   const auto snapshot = c_.store().snapshot();
-  for (const std::string& tail : late) {
+  for (const std::string& tail : missed_) {
     auto dirent = load_record<Dirent>(*snapshot, Table::kDirent, be64(dir_) + tail);
     if (!dirent.ok()) return dirent.error();
+    // The directory beside a late file was given in its place: one name is enough.
+    if (tail.back() != '/' && std::find(missed_.begin(), missed_.end(), tail + '/') == missed_.end()) {
+      auto directory = load_record<Dirent>(*snapshot, Table::kDirent, be64(dir_) + tail + '/');
+      if (!directory.ok()) return directory.error();
+      if (*directory && (*directory)->ino != 0) continue;
+    }
     if (*dirent) names.push_back({tail, **dirent});
   }
+  missed_.clear();
   if (Status s = load_items(*snapshot, names); !s.ok()) return s.error();
   return Filled::kSome;
 }

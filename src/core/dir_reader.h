@@ -55,7 +55,8 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
   bool give_items(Call& call);
   bool give(Call& call, const Item& item);
   Result<Filled> fill(const Listing::View& view);
-  Result<Filled> fill_late();
+  void note_late();
+  Result<Filled> fill_missed();
   struct Name {
     std::string tail;
     meta::Dirent dirent;
@@ -72,7 +73,8 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
   uint64_t parent_ = 0;
   int dots_ = 0;          // how many of ".", ".." were given
   std::string position_;  // the last dirent key tail read from the store
-  size_t late_given_ = 0;
+  size_t late_noted_ = 0;
+  std::vector<std::string> missed_;  // names that came behind position_ (a server that lists out of order)
   std::deque<Item> buffer_;
   uint64_t last_cookie_ = 0;
   std::deque<std::pair<uint64_t, std::string>> given_;

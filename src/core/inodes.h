@@ -32,8 +32,8 @@ class Inodes {
   using Change = std::function<bool(meta::Inode& inode, meta::Batch& batch)>;
   Result<meta::Inode> update(uint64_t ino, const Change& change);
 
-  // Removes the record and what hangs on it (ext, dir) under the inode's lock, so that an update() in flight finds
-  // nothing instead of bringing the record back. `batch` is applied with it, atomically.
+  // Removes the record and what hangs on it (ext, dir) under the inode's lock, so that an update() in flight
+  // finds nothing instead of bringing the record back. `batch` is applied with it, atomically.
   void remove(uint64_t ino, meta::Batch batch);
 
   // The S3 key: prefix + path; a directory's ends in '/', the root's is the prefix. kNotFound if an ancestor

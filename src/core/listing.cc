@@ -19,7 +19,7 @@ Listing::Listing(Listings& owner, uint64_t dir, std::string prefix, int64_t star
 
 Listing::View Listing::view() {
   MutexLock lock(mu_);
-  return {frontier_, done_, error_, generation_, late_.size()};
+  return {frontier_, done_, error_, generation_};
 }
 
 bool Listing::hides(const std::string& tail) {

@@ -38,7 +38,6 @@ class Listing : public std::enable_shared_from_this<Listing> {
     bool done = false;
     std::optional<Error> error;
     uint64_t generation = 0;
-    size_t late = 0;  // names that came behind the frontier
   };
   View view();
   // A name at or before the frontier that the server no longer has, or beyond it.

@@ -67,6 +67,9 @@ Result<ListingMerge::Outcome> ListingMerge::page(const SplitPage& page, int64_t 
 void ListingMerge::note_unordered() {
   unordered_ = true;
   if (!c_.unordered.exchange(true)) {
+    Batch batch;
+    batch.put(Table::kState, std::string(kUnorderedKey), "");
+    c_.store().apply(std::move(batch));
     log::warn("the server does not list in the order of keys: listings are shown when they are complete");
   }
 }

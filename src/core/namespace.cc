@@ -28,7 +28,10 @@ NamespaceImpl::NamespaceImpl(Inodes& inodes, s3::S3Client& s3, ObjectProber* pro
       heads_(c_, records_),
       resolver_(c_, records_, heads_),
       listings_(c_, records_),
-      links_(c_, records_) {}
+      links_(c_, records_) {
+  const auto unordered = c_.store().get(meta::Table::kState, kUnorderedKey);
+  c_.unordered = unordered.ok() && unordered->has_value();
+}
 
 // --- stage one: the name
 

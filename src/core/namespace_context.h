@@ -18,6 +18,9 @@
 
 namespace s3cache::core {
 
+// In kState: this server was seen to list out of order.
+inline constexpr std::string_view kUnorderedKey = "ns/unordered";
+
 struct NsContext {
   Inodes& inodes;
   s3::S3Client& s3;

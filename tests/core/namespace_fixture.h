@@ -95,8 +95,9 @@ class CollectSink : public DirSink {
   explicit CollectSink(size_t room) : room_(room) {}
   bool add(const DirItem& item) override {
     if (names.size() >= room_) return false;
-    names.emplace_back(std::string(item.name), Listed{item.ino, item.cookie, item.d_type, item.entry != nullptr,
-                                                      item.entry != nullptr ? *item.entry : Entry()});
+    names.emplace_back(std::string(item.name),
+                       Listed{item.ino, item.cookie, item.d_type, item.entry != nullptr,
+                              item.entry != nullptr ? *item.entry : Entry()});
     return true;
   }
   std::vector<std::pair<std::string, Listed>> names;
@@ -207,8 +208,9 @@ class NamespaceFixture {
     return await(start<bool>([&](auto done) { names->readdir(dir, cookie, plus, sink, done); }));
   }
   // Reads on from `cookie` to the end, `room` entries a call.
-  std::vector<std::pair<std::string, Listed>> read_all(const std::shared_ptr<DirHandle>& dir, uint64_t cookie = 0,
-                                                       size_t room = 100, bool plus = true) {
+  std::vector<std::pair<std::string, Listed>> read_all(const std::shared_ptr<DirHandle>& dir,
+                                                       uint64_t cookie = 0, size_t room = 100,
+                                                       bool plus = true) {
     std::vector<std::pair<std::string, Listed>> out;
     for (;;) {
       auto sink = std::make_shared<CollectSink>(room);

@@ -305,7 +305,8 @@ TEST_CASE("expire and revalidate ask the server whatever the TTL says") {
 
 TEST_CASE("ext tells xattrs and kept headers") {
   NamespaceFixture f;
-  f.put("a", "x", {{"cache-control", "no-store"}, {"x-amz-meta-xattr", "%7B%7D"}, {"x-amz-meta-mode", "33188"}});
+  f.put("a", "x",
+        {{"cache-control", "no-store"}, {"x-amz-meta-xattr", "%7B%7D"}, {"x-amz-meta-mode", "33188"}});
   f.list(f.kRoot);
   const uint64_t ino = f.list(f.kRoot).at("a").ino;
   f.requests();
@@ -329,7 +330,9 @@ TEST_CASE("An object that may not be read is shown, unreadable") {
 TEST_CASE("Errors of the server reach the caller and are not remembered") {
   NamespaceFixture f;
   f.put("a");
-  f.s3.set_failure([](const s3::RequestInfo&) { return std::optional<Error>(Error{Code::kUnavailable, "down"}); });
+  f.s3.set_failure([](const s3::RequestInfo&) {
+    return std::optional<Error>(Error{Code::kUnavailable, "down"});
+  });
   CHECK(f.lookup(f.kRoot, "a").is(Code::kUnavailable));
   CHECK(f.lookup(f.kRoot, "b").is(Code::kUnavailable));
   f.s3.set_failure(nullptr);
