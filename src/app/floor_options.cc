@@ -42,6 +42,7 @@ log::Options log_options(const config::Config& config) {
   log::Options options;
   options.level = log_level(config.dbglevel);
   if (config.debug_flag) options.level = std::min(options.level, log::Level::kInfo);
+  if (config.fuse_debug) options.level = log::Level::kDebug;
   options.ident = config.program;
   if (!config.instance_name.empty()) options.ident += "[" + config.instance_name + "]";
   options.timestamps = !config.no_time_stamp_msg;

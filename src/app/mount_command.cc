@@ -53,7 +53,8 @@ int serve(const config::Config& config, const std::string& mount_point,
   Signals signals;
   Mounted mounted(config, signals);
   if (auto status = mounted.start(mount_point, std::move(credentials)); !status) {
-    log::error("{}", status.error().message);
+    // Where the log is the standard error, fail() says it.
+    if (log_options(config).sink != log::Sink::kStderr) log::error("{}", status.error().message);
     return launcher.fail(status.error().message);
   }
   if (!launcher.ready()) return 1;

@@ -59,12 +59,12 @@ Status check_fuse_device() {
     return Error{Code::kUnsupported,
                  "/dev/fuse is missing: modprobe fuse, or start the container with --device /dev/fuse"};
   }
-  // A plain user's mount goes through fusermount3, which opens the device itself.
-  if (::geteuid() != 0) return {};
-  return Error{Code::kAccessDenied,
-               fmt::format("/dev/fuse cannot be opened ({}): a container needs --device /dev/fuse "
-                           "--cap-add SYS_ADMIN",
-                           std::strerror(errno))};
+  return Error{
+      Code::kAccessDenied,
+      fmt::format(
+          "/dev/fuse cannot be opened ({}): give this user access to it (chmod 666), a container needs "
+          "--device /dev/fuse --cap-add SYS_ADMIN",
+          std::strerror(errno))};
 }
 
 }  // namespace s3cache::app

@@ -1,6 +1,10 @@
 #include "app/mounted.h"
 
 #include <fmt/format.h>
+#include <fuse_log.h>
+
+#include <cstdio>
+#include <string_view>
 
 #include "app/floor_options.h"
 #include "base/log.h"
@@ -13,6 +17,19 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 // A cache with less than this would hold next to nothing.
 constexpr int64_t kLeastRoom = 16 * kMiB;
+
+// libfuse's own lines go where all others go, and not to the standard error, where a start says one line.
+void log_of_libfuse(fuse_log_level level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof(line), format, arguments);
+  std::string_view text = line;
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  if (level >= FUSE_LOG_DEBUG) {
+    log::debug("{}", text);
+  } else {
+    log::warn("{}", text);
+  }
+}
 
 Error stopped() { return {Code::kCancelled, "stopped by a signal during the start"}; }
 
@@ -125,6 +142,7 @@ Status Mounted::open_filesystem() {
 }
 
 Status Mounted::mount(const std::string& mount_point) {
+  fuse_set_log_func(log_of_libfuse);
   auto session = fuse::Session::mount(fuse_options(config_, mount_point, dir_->path()), *filesystem_,
                                       notifier_, [this] { return store_->next_id(); });
   if (!session) return session.error();

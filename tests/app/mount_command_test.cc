@@ -30,16 +30,17 @@ struct Scene {
   ~Scene() { fs::remove_all(root); }
 
   // The whole command, from words to exit code, in a process of its own.
-  test::Ended run(const std::string& mount_point, const std::string& options) const {
+  test::Ended run(const std::string& mount_point, const std::string& options, const std::string& flag) const {
     return test::run_in_process([&] {
       config::Environment env;
       env.get = [](const char*) { return std::string(); };
       env.home = root;
       env.system_passwd = root + "/none";
       // Port 1 of this machine answers nobody.
-      const auto config = config::parse_command_line(
-          {"s3cache", "bkt", mount_point, "-o", "url=http://127.0.0.1:1,use_path_request_style," + options},
-          env);
+      const auto config =
+          config::parse_command_line({"s3cache", "bkt", mount_point, flag, "-o",
+                                      "url=http://127.0.0.1:1,use_path_request_style," + options},
+                                     env);
       return config.ok() ? app::mount_command(*config, env) : 99;
     });
   }
@@ -69,9 +70,10 @@ TEST_CASE("a start that cannot work is exit code 1 and one line that names the t
       {mnt, keys, "cannot reach http://127.0.0.1:1"},
       {mnt, keys + ",logfile=" + scene.root, "use a logfile= that this user may write"},
   };
+  const std::string flag = GENERATE("-s", "-f");  // in the background and in the foreground
   for (const Bad& bad : cases) {
-    CAPTURE(bad.options, bad.text);
-    const auto ended = scene.run(bad.mount_point, bad.options);
+    CAPTURE(bad.options, bad.text, flag);
+    const auto ended = scene.run(bad.mount_point, bad.options, flag);
     CHECK(ended.exit_code == 1);
     CHECK(ended.err.starts_with("s3cache: "));
     CHECK(ended.err.find(bad.text) != std::string::npos);
