@@ -83,7 +83,7 @@ void CacheSpace::restore_files(uint64_t first_new_fid) {
   }
   std::sort(files.begin(), files.end(), [](const Seen& a, const Seen& b) { return a.used < b.used; });
   for (const Seen& f : files) {
-    budget_.add_used(f.bytes);
+    budget_.add_used(charge(f.bytes));
     policy_.restore(f.fid, f.key, f.bytes);
     // An earlier version of its object: nobody asks for it again.
     if (!is_current(f.fid, f.ino)) evict(f.fid, f.bytes);
@@ -109,7 +109,8 @@ void CacheSpace::remove_orphans(uint64_t first_new_fid) {
   if (removed > 0) log::info("cache: removed {} files that a crash left without a record", removed);
 }
 
-bool CacheSpace::reserve(uint64_t key, int64_t bytes) {
+bool CacheSpace::reserve(uint64_t key, int64_t length) {
+  const int64_t bytes = charge(length);
   if (budget_.reserve(bytes)) return true;
   if (!restored()) return false;
   MutexLock lock(mu_);
@@ -150,7 +151,7 @@ void CacheSpace::evict_locked(uint64_t fid, int64_t bytes) {
   Batch done;
   done.erase(Table::kTrash, id);
   store_.apply(std::move(done));
-  budget_.freed(file ? file->valid_bytes : bytes);
+  budget_.freed(charge(file ? file->valid_bytes : bytes));
   policy_.removed(fid);
 }
 

@@ -17,6 +17,7 @@
 #include "cache/cache_dir.h"
 #include "cache/eviction_policy.h"
 #include "cache/fd_cache.h"
+#include "cache/page_map.h"
 #include "meta/meta_store.h"
 
 namespace s3cache::core {
@@ -32,10 +33,10 @@ class CacheSpace {
   void start_restore(uint64_t first_new_fid);
   bool restored() const { return restored_.load(std::memory_order_acquire); }
 
-  // Room for `bytes` more of the object `key` (policy key), evicting what the policy gives up for it.
-  bool reserve(uint64_t key, int64_t bytes);
-  void unreserve(int64_t bytes) { budget_.release(bytes); }
-  void stored(int64_t bytes) { budget_.commit(bytes); }
+  // Room for `length` bytes more of the object `key` (policy key), evicting what the policy gives up for it.
+  bool reserve(uint64_t key, int64_t length);
+  void unreserve(int64_t bytes) { budget_.release(charge(bytes)); }
+  void stored(int64_t bytes) { budget_.commit(charge(bytes)); }
 
   // Removes one cache file for good: records, data, accounting. `bytes`: what it counts for if it has no
   // record.
@@ -45,6 +46,9 @@ class CacheSpace {
   cache::Budget& budget() { return budget_; }
 
  private:
+  // What a run of bytes takes on disk: whole blocks. Runs begin on pages, so the sums agree however they are
+  // cut.
+  static int64_t charge(int64_t bytes) { return (bytes + cache::kPage - 1) / cache::kPage * cache::kPage; }
   void restore(uint64_t first_new_fid);
   void empty_trash();
   void restore_files(uint64_t first_new_fid);

@@ -54,10 +54,14 @@ class CoreFixture {
   // As after an unmount and a mount: only the disk remembers. The fake server stays as it is.
   void remount() {
     unmount();
+    fresh_server();
+    mount();
+  }
+  // A server with the same objects: the old one was shut down with its mount.
+  void fresh_server() {
     auto fresh = std::make_unique<s3::FakeS3>(clock);
     for (auto& [key, object] : objects) fresh->put_object(key, object);
     s3 = std::move(fresh);
-    mount();
   }
 
   std::string put(const std::string& key, std::string data) {

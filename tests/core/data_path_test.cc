@@ -283,6 +283,7 @@ TEST_CASE("random reads by many threads under faults are right or fail, and the 
   CoreFixture f;
   f.put_pattern("big", 24 * kMiB);
   f.unmount();
+  f.fresh_server();
   std::atomic<uint64_t> calls{0};
   s3::FaultyS3 faulty(*f.s3, [&](const s3::RequestInfo& info) {
     s3::Fault fault;
