@@ -10,7 +10,7 @@
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "base/log.h"
@@ -33,15 +33,19 @@ void install_wake_handler() {
 
 // libfuse's own messages (an unknown option, a refused mount) go where ours go.
 void log_from_libfuse(fuse_log_level level, const char* format, va_list args) {
-  char text[512];
-  std::vsnprintf(text, sizeof text, format, args);
-  std::string_view line = text;
-  while (line.ends_with('\n')) line.remove_suffix(1);
+  // It writes one message in several pieces; the newline ends it.
+  static thread_local std::string line;
+  char piece[512];
+  std::vsnprintf(piece, sizeof piece, format, args);
+  line += piece;
+  if (!line.ends_with('\n')) return;
+  while (line.ends_with('\n')) line.pop_back();
   if (level <= FUSE_LOG_ERR) {
     log::error("{}", line);
   } else {
     log::info("{}", line);
   }
+  line.clear();
 }
 
 std::vector<std::string> mount_arguments(const Options& o) {

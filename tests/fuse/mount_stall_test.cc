@@ -148,9 +148,11 @@ TEST_CASE("the mount ends while requests wait: they fail, nothing hangs", "[moun
       return ::stat(m.at("x").c_str(), &s);
     });
     REQUIRE(eventually([&] { return m.session->waiting_requests() == 2; }));
-    std::thread serving([&] { CHECK(m.session->run().ok()); });
+    std::atomic<bool> ended_well{false};
+    std::thread serving([&] { ended_well = m.session->run().ok(); });
     m.session->request_exit();
     serving.join();
+    CHECK(ended_well);
     m.unmount();
     CHECK(eventually([&] { return reader.done && looker.done; }));
     CHECK(reader.err != 0);
@@ -170,9 +172,11 @@ TEST_CASE("umount from outside ends run()", "[mount]") {
   SKIP_WITHOUT_FUSE();
   MountFixture m;
   m.mount();
-  std::thread serving([&] { CHECK(m.session->run().ok()); });
+  std::atomic<bool> ended_well{false};
+  std::thread serving([&] { ended_well = m.session->run().ok(); });
   CHECK(::system(("umount " + m.mnt).c_str()) == 0);
   serving.join();
+  CHECK(ended_well);
   m.unmount();
   m.mount();  // and the mountpoint is fit for use again
   CHECK(m.stat("").st_ino == 1);
