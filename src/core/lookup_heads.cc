@@ -26,6 +26,12 @@ void HeadPool::ask(uint64_t ino, const Inode& inode, How how, Priority priority,
     }
     flight.background = priority == Priority::kBackground;
   }
+  if (how != How::kRevalidate && inode.source == meta::AttrSource::kListing) {
+    // An answer is written before its flight ends, so from here on it is either seen or this flight is the
+    // next.
+    auto now = c_.inodes.get(ino);
+    if (now.ok() && !needs_head(*now, c_.options.attr, false)) return complete(ino, now);
+  }
   auto key = c_.inodes.key_of(ino);
   if (!key.ok()) return complete(ino, Error{Code::kStale, key.error().message});
   // s3fs keeps the attributes of a bucket's root in an object with the key "/".
@@ -104,14 +110,14 @@ void HeadPool::complete(uint64_t ino, const Result<Inode>& result) {
   for (const auto& waiter : waiters) waiter(result);
 }
 
-void HeadPool::sweep(uint64_t dir, std::string_view from) {
+void HeadPool::sweep(uint64_t dir, std::string_view behind) {
   {
     MutexLock lock(mu_);
     auto& slot = sweeps_[dir];
     if (!slot) {
       slot = std::make_shared<Sweep>();
       slot->dir = dir;
-      slot->origin = slot->position = std::string(from);
+      slot->origin = slot->position = std::string(behind) + '\0';
     }
   }
   pump();

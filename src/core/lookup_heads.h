@@ -25,12 +25,16 @@ class HeadPool {
  public:
   HeadPool(NsContext& context, DirRecords& records) : c_(context), records_(records) {}
 
-  enum class How : uint8_t { kHead, kProbe };
+  enum class How : uint8_t {
+    kProbe,       // the attributes, by a GET if the prober takes it
+    kHead,        // the attributes, by a HEAD; neither asks if an answer came since `inode` was read
+    kRevalidate,  // the server's word of now
+  };
   void ask(uint64_t ino, const meta::Inode& inode, How how, s3::Priority priority,
            Callback<meta::Inode> done);
 
-  // Begins a sweep of the directory at the dirent key tail `from`, if none runs.
-  void sweep(uint64_t dir, std::string_view from);
+  // Begins a sweep of the directory behind the dirent key tail `behind`, if none runs.
+  void sweep(uint64_t dir, std::string_view behind);
   // The walk in this directory went on.
   void grant(uint64_t dir);
   void stop(uint64_t dir);

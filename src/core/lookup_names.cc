@@ -51,7 +51,7 @@ void NameResolver::start(const FlightPtr& flight) {
 
 void NameResolver::ask_file(const FlightPtr& flight, const NameState& state) {
   const uint64_t ino = state.file->ino;
-  heads_.ask(ino, *state.file_inode, HeadPool::How::kHead, s3::Priority::kForeground,
+  heads_.ask(ino, *state.file_inode, HeadPool::How::kRevalidate, s3::Priority::kForeground,
              [this, flight, ino](Result<Inode> inode) {
                if (inode.is(Code::kNotFound)) return ask_cold(flight);
                if (!inode.ok()) return finish(flight, inode.error());
