@@ -36,9 +36,9 @@ class FakeS3 : public S3Client {
   explicit FakeS3(const Clock& clock = Clock::real());
   ~FakeS3() override;
 
-  // --- the bucket
-  // ------------------------------------------------------------------------------------------- As PutObject:
-  // the same bytes give the same ETag; last_modified is the clock's second. Returns the ETag.
+  // The bucket.
+
+  // As PutObject: the same bytes give the same ETag; last_modified is the clock's second. Returns the ETag.
   std::string put(const std::string& key, std::string data, Headers headers = {});
   // A large object without memory: byte i is pattern_byte(i).
   std::string put_pattern(const std::string& key, int64_t size, Headers headers = {});
@@ -47,8 +47,7 @@ class FakeS3 : public S3Client {
   bool erase(const std::string& key);
   static std::byte pattern_byte(int64_t offset);
 
-  // --- how it answers
-  // ---------------------------------------------------------------------------------------
+  // How it answers.
   void set_page_size(int max_keys);  // at most this many entries a LIST page, default 1000
   void set_out_of_order(bool on);    // listings in a fixed scrambled order
   void set_omit_etags(bool on);      // a server without ETags
@@ -57,8 +56,7 @@ class FakeS3 : public S3Client {
   // Requests for which this gives an Error fail with it (before the bucket is asked). Null: none.
   void set_failure(std::function<std::optional<Error>(const RequestInfo&)> f);
 
-  // --- manual mode
-  // ------------------------------------------------------------------------------------------
+  // Manual mode.
   void set_manual(bool on);  // off: everything held is released
   void freeze(RequestId id);
   void release(RequestId id);
@@ -73,8 +71,7 @@ class FakeS3 : public S3Client {
   // Waits until every request is completed (callbacks returned). False: not within 10 s.
   bool wait_idle();
 
-  // --- the record
-  // -------------------------------------------------------------------------------------------
+  // The record.
   std::vector<RequestInfo> requests() const;  // since the start or clear_requests()
   size_t count(Verb verb) const;
   int64_t bytes_requested() const;  // what the GETs of the record asked for, cut at the objects' ends
