@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -92,7 +93,11 @@ std::optional<dev_t> mounted_dev(const std::string& path) {
   return makedev(x.stx_dev_major, x.stx_dev_minor);
 }
 
-void abort_mount(const std::string& path, dev_t dev) {
+void abort_mount(const std::string& path, dev_t dev, int fuse_fd) {
+  // Where somebody took the mount off its path lazily, fusectl still reaches it. Only while it lives: device
+  // numbers are used again, and another mount may have this one by now.
+  pollfd p{fuse_fd, 0, 0};
+  if (::poll(&p, 1, 0) == 0) std::ofstream(fmt::format("/sys/fs/fuse/connections/{}/abort", minor(dev))) << 1;
   if (mounted_dev(path) != dev) return;
   // FORCE aborts the connection, which frees every thread that waits in it; DETACH takes the tree off at
   // once.

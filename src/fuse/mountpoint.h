@@ -17,8 +17,8 @@ Status check_mountpoint(const std::string& path, bool nonempty);
 // The device number of what is at `path`, without asking the file system there.
 std::optional<dev_t> mounted_dev(const std::string& path);
 
-// Takes the mount `dev` off `path` even with files open; every request under way ends with ECONNABORTED. Does
-// nothing if something else is there by now.
-void abort_mount(const std::string& path, dev_t dev);
+// Takes the mount `dev` off `path` even with files open; every request under way ends with ECONNABORTED.
+// Another mount that is at `path` by now is left alone. fuse_fd: the session's descriptor.
+void abort_mount(const std::string& path, dev_t dev, int fuse_fd);
 
 }  // namespace s3cache::fuse

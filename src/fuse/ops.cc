@@ -81,13 +81,13 @@ timespec to_timespec(int64_t ns) {
 
 }  // namespace
 
-Ops::Ops(const Options& options, core::Filesystem& fs, Notifier& notifier, KernelCompat& compat,
-         Incarnations::NextId next_id)
+Ops::Ops(const Options& options, core::Filesystem& fs, Notifier& notifier,
+         std::shared_ptr<KernelCompat> compat, Incarnations::NextId next_id)
     : max_io_(options.max_io),
       max_background_(static_cast<unsigned>(options.max_background)),
       fs_(fs),
       notifier_(notifier),
-      compat_(compat),
+      compat_(std::move(compat)),
       incarnations_(
           std::move(next_id),
           [this](uint64_t nodeid, uint64_t stamp) { notifier_.drop_pages(nodeid, stamp); },

@@ -3,7 +3,8 @@
 // A worker never blocks on the network: an operation hands core a callback and returns; whoever completes it
 // sends the reply. lookup and friends are in ops_lookup.cc, directories in ops_dir.cc, files in ops_file.cc.
 // Threads: every method from any worker. Owns: the table of incarnations and the parked requests. Borrows:
-// the file system, the notifier, the compat object; all outlive it. Kept alive by the callbacks under way.
+// the file system and the notifier, which outlive it. Kept alive by the callbacks under way; they may end
+// after the mount.
 #pragma once
 
 #include <fuse_lowlevel.h>
@@ -22,7 +23,7 @@ namespace s3cache::fuse {
 
 class Ops : public std::enable_shared_from_this<Ops> {
  public:
-  Ops(const Options& options, core::Filesystem& fs, Notifier& notifier, KernelCompat& compat,
+  Ops(const Options& options, core::Filesystem& fs, Notifier& notifier, std::shared_ptr<KernelCompat> compat,
       Incarnations::NextId next_id);
 
   // The table libfuse calls; its operations find their Ops through UserData.
@@ -54,13 +55,14 @@ class Ops : public std::enable_shared_from_this<Ops> {
   void answer_getattr(Request& r, uint64_t nodeid, const Result<core::Entry>& answer);
   void admit(const RequestPtr& r, uint64_t nodeid, bool direct, const std::shared_ptr<core::OpenFile>& file);
   int32_t register_backing(core::OpenFile& file);
+  void release_backing(int32_t id);
   void answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct);
 
   const unsigned max_io_;
   const unsigned max_background_;
   core::Filesystem& fs_;
   Notifier& notifier_;
-  KernelCompat& compat_;
+  const std::shared_ptr<KernelCompat> compat_;
   Incarnations incarnations_;
   const std::shared_ptr<Parked> parked_ = std::make_shared<Parked>();
 };

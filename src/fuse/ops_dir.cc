@@ -1,8 +1,7 @@
 // Directories: OPENDIR, READDIR, READDIRPLUS, RELEASEDIR.
 //
 // The kernel's own cache of listings (FOPEN_CACHE_DIR) stays off: its entries live until told otherwise, not
-// for a TTL, and the core answers a warm directory out of LMDB at a rate the kernel's copy does not beat by
-// much.
+// for a TTL, so a name past its TTL would go on being listed. A warm directory comes out of LMDB.
 #include <dirent.h>
 
 #include <cerrno>

@@ -38,7 +38,7 @@ void Ops::open(fuse_req_t req, fuse_ino_t nodeid, int flags) {
 void Ops::admit(const RequestPtr& r, uint64_t nodeid, bool direct,
                 const std::shared_ptr<core::OpenFile>& file) {
   const auto grant = incarnations_.open(
-      nodeid, file, compat_.passthrough(),
+      nodeid, file, compat_->passthrough(),
       [self = shared_from_this(), r, nodeid, direct, file] { self->admit(r, nodeid, direct, file); });
   switch (grant.verdict) {
     case Verdict::kWait:
@@ -70,12 +70,21 @@ int32_t Ops::register_backing(core::OpenFile& file) {
     return 0;
   }
   const UniqueFd closer(*fd);  // the kernel holds the file by itself: 10,000 open files cost no descriptor
-  auto id = compat_.backing_open(*fd);
+  // A slow core thread may come here when the mount is being taken apart.
+  if (!parked_->gate().enter()) return 0;
+  auto id = compat_->backing_open(*fd);
+  parked_->gate().leave();
   if (!id) {
     log::warn("fuse: inode {}: {}: read through the daemon", file.ino(), id.error().message);
     return 0;
   }
   return *id;
+}
+
+void Ops::release_backing(int32_t id) {
+  if (id <= 0 || !parked_->gate().enter()) return;
+  compat_->backing_close(id);
+  parked_->gate().leave();
 }
 
 void Ops::answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct) {
@@ -93,8 +102,7 @@ void Ops::answer_open(Request& r, Handle* handle, int32_t backing_id, bool direc
   });
   if (rc == 0) return;
   // The opener is gone: no RELEASE will come.
-  const int32_t last = incarnations_.close(handle);
-  if (last > 0) compat_.backing_close(last);
+  release_backing(incarnations_.close(handle));
 }
 
 void Ops::read(fuse_req_t req, uint64_t fh, off_t offset, size_t size) {
@@ -111,8 +119,7 @@ void Ops::read(fuse_req_t req, uint64_t fh, off_t offset, size_t size) {
 }
 
 void Ops::release(fuse_req_t req, uint64_t fh) {
-  const int32_t last = incarnations_.close(reinterpret_cast<Handle*>(fh));
-  if (last > 0) compat_.backing_close(last);
+  release_backing(incarnations_.close(reinterpret_cast<Handle*>(fh)));
   fuse_reply_err(req, 0);
 }
 

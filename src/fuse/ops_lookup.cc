@@ -18,7 +18,7 @@ void Ops::init(fuse_conn_info* conn) {
   conn->max_write = conn->max_read = static_cast<unsigned>(max_io_);
   conn->max_background = max_background_;
   conn->congestion_threshold = max_background_ * 3 / 4;
-  compat_.configure(conn);
+  compat_->configure(conn);
 }
 
 void Ops::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
@@ -60,7 +60,7 @@ void Ops::getattr(fuse_req_t req, fuse_ino_t nodeid) {
   // A retired incarnation is one version for good; core knows only the present one.
   if (auto attr = incarnations_.live_attr(nodeid, /*only_retired=*/true)) {
     const struct stat s = to_stat(*attr);
-    fuse_reply_attr(req, &s, 1.0);
+    fuse_reply_attr(req, &s, 1.0);  // any TTL would do: they will not change
     return;
   }
   RequestPtr r = request(req);

@@ -76,9 +76,9 @@ Session::Session(const Options& options, core::Filesystem& fs, Notifier& notifie
                  Incarnations::NextId next_id)
     : options_(options),
       notifier_(notifier),
-      compat_(options.passthrough, options.cache_dir),
+      compat_(std::make_shared<KernelCompat>(options.passthrough, options.cache_dir)),
       ops_(std::make_shared<Ops>(options, fs, notifier, compat_, std::move(next_id))),
-      data_{&compat_, ops_.get()} {}
+      data_{compat_.get(), ops_.get()} {}
 
 Result<std::unique_ptr<Session>> Session::mount(const Options& options, core::Filesystem& fs,
                                                 Notifier& notifier, Incarnations::NextId next_id) {
@@ -106,7 +106,7 @@ Status Session::start() {
     return errno != 0 ? errno_error(errno, what) : Error{Code::kIo, what + ": refused (see above)"};
   }
   mounted_ = true;
-  if (auto ok = compat_.attach(session_); !ok) return ok;
+  if (auto ok = compat_->attach(session_); !ok) return ok;
   const auto dev = mounted_dev(options_.mountpoint);
   if (!dev || dev == before)
     return Error{Code::kIo, "mount on " + options_.mountpoint + ": it did not appear"};
@@ -122,7 +122,8 @@ Status Session::wait_ready() {
   if (::statvfs(options_.mountpoint.c_str(), &v) != 0) {
     return errno_error(errno, "first request to " + options_.mountpoint);
   }
-  compat_.probe();
+  ready_ = true;
+  compat_->probe();
   const unsigned kb = options_.readahead_kb;
   if (kb != 0 && !KernelCompat::set_readahead_kb(dev_, kb)) {
     log::info("fuse: cannot raise the readahead window of {}: it stays at 128 KiB", options_.mountpoint);
@@ -134,11 +135,18 @@ Status Session::wait_ready() {
 }
 
 void Session::loop() {
+  // The app may block every signal before it starts threads; this one must get through.
+  sigset_t wake;
+  ::sigemptyset(&wake);
+  ::sigaddset(&wake, wake_signal());
+  ::pthread_sigmask(SIG_UNBLOCK, &wake, nullptr);
   fuse_loop_config* config = fuse_loop_cfg_create();
   fuse_loop_cfg_set_clone_fd(config, options_.clone_fd ? 1 : 0);
   fuse_loop_cfg_set_max_threads(config, static_cast<unsigned>(options_.max_threads));
   const int rc = fuse_session_loop_mt(session_, config);
   fuse_loop_cfg_destroy(config);
+  // wait_ready() waits for an answer nobody will give any more.
+  if (!ready_) abort_mount(options_.mountpoint, dev_, fuse_session_fd(session_));
   MutexLock lock(mu_);
   done_ = true;
   loop_error_ = rc;
@@ -180,7 +188,7 @@ Session::~Session() {
   // In this order: programs that wait are answered, the connection is aborted so that nobody is stuck in it
   // (the notifier may be, behind a READ nobody will answer), and only then is the session taken apart.
   ops_->parked().answer_all(ECONNABORTED);
-  if (dev_ != 0) abort_mount(options_.mountpoint, dev_);
+  if (dev_ != 0) abort_mount(options_.mountpoint, dev_, fuse_session_fd(session_));
   notifier_.stop();
   ops_->parked().gate().close();
   if (session_ != nullptr) {

@@ -39,8 +39,8 @@ class Session : private NotifySink {
   Status run() EXCLUDES(mu_);
   void request_exit() EXCLUDES(mu_);
 
-  bool passthrough() const { return data_.compat->passthrough(); }
-  bool parallel_dirops() const { return data_.compat->parallel_dirops(); }
+  bool passthrough() const { return compat_->passthrough(); }
+  bool parallel_dirops() const { return compat_->parallel_dirops(); }
   Incarnations& incarnations();
   size_t waiting_requests();
 
@@ -57,12 +57,13 @@ class Session : private NotifySink {
 
   const Options options_;
   Notifier& notifier_;
-  KernelCompat compat_;
+  const std::shared_ptr<KernelCompat> compat_;
   const std::shared_ptr<Ops> ops_;
   UserData data_;
   fuse_session* session_ = nullptr;  // these four: set before the workers start
   dev_t dev_ = 0;
   bool mounted_ = false;
+  std::atomic<bool> ready_{false};
   std::thread thread_;
   Mutex mu_;
   CondVar cv_;

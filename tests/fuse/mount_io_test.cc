@@ -14,7 +14,6 @@ using namespace s3cache::fuse;
 
 namespace {
 
-constexpr auto kOpen = FakeFilesystem::kOpen;
 constexpr auto kRead = FakeFilesystem::kRead;
 
 std::string text(char c, size_t n = 20'000) { return std::string(n, c); }
