@@ -168,6 +168,36 @@ TEST_CASE("the mount ends while requests wait: they fail, nothing hangs", "[moun
   CHECK(a.st_dev == b.st_dev);
 }
 
+TEST_CASE("the mount ends although the app blocks every signal in its threads", "[mount]") {
+  SKIP_WITHOUT_FUSE();
+  sigset_t all, was;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &was);
+  MountFixture m;
+  m.mount();
+  CHECK(m.stat("").st_ino == 1);
+  m.unmount();
+  ::pthread_sigmask(SIG_SETMASK, &was, nullptr);
+}
+
+TEST_CASE("a mount taken off lazily with a reader waiting ends as well", "[mount]") {
+  SKIP_WITHOUT_FUSE();
+  MountFixture m;
+  m.fs->add_file(1, "f", std::string(8192, 'a'), false);
+  m.mount();
+  UniqueFd held = m.open("f");
+  m.fs->stall(FakeFilesystem::kRead);
+  Caller reader([&] {
+    char c;
+    return ::pread(held.get(), &c, 1, 0);
+  });
+  REQUIRE(eventually([&] { return m.session->waiting_requests() == 1; }));
+  CHECK(::system(("umount -l " + m.mnt).c_str()) == 0);
+  m.unmount();
+  CHECK(eventually([&] { return reader.done.load(); }));
+  CHECK(reader.err != 0);
+}
+
 TEST_CASE("umount from outside ends run()", "[mount]") {
   SKIP_WITHOUT_FUSE();
   MountFixture m;
