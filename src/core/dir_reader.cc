@@ -94,8 +94,13 @@ void DirReader::serve(const std::shared_ptr<Call>& call) {
     if (*filled == Filled::kEnd) return call->done(false);
     if (call->gave) return call->done(true);
     if (view.error) {
+      const bool moved = view.error->code == Code::kCancelled;
       leave();
-      return call->done(*view.error);
+      if (!moved) return call->done(*view.error);
+      if (Status s = begin(); !s.ok()) return call->done(s.error());
+      // At shutdown everything is cancelled, the new listing too.
+      if (++call->moves > kMaxMoves) return call->done(*view.error);
+      continue;
     }
     auto self = shared_from_this();
     if (listing_->wait(view.generation, [self, call] { self->serve(call); })) return;

@@ -31,6 +31,7 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
 
  private:
   static constexpr size_t kPage = 512;
+  static constexpr int kMaxMoves = 8;
   static constexpr size_t kRemembered = 4096;  // cookies of the last replies
 
   struct Item {
@@ -43,6 +44,7 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
   struct Call {
     bool plus = false;
     bool gave = false;
+    int moves = 0;  // to a younger listing
     std::shared_ptr<DirSink> sink;
     Callback<bool> done;
   };

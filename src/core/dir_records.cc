@@ -86,6 +86,8 @@ Status DirRecords::settle_file(uint64_t parent, std::string_view name, const Nam
     if (state.file && state.file->ino != 0) remove_locked(parent, std::string(name), asked_at_ns, notices);
     return {};
   }
+  // A listing that was asked later and ended has not shown it.
+  if (!state.has_file() && state.listed_at_ns > asked_at_ns) return {};
   if (!state.has_file()) return create(parent, name, new_file(parent, name, *word.file), asked_at_ns);
   const auto listed = [&](Inode& inode, bool) { return apply_listed(inode, *word.file); };
   const auto updated = update_locked(state.file->ino, asked_at_ns, nullptr, listed, notices);
@@ -100,6 +102,7 @@ Status DirRecords::settle_dir(uint64_t parent, std::string_view name, const Name
     if (state.dir) remove_locked(parent, std::string(name) + '/', asked_at_ns, notices);
     return {};
   }
+  if (!state.has_dir() && state.listed_at_ns > asked_at_ns) return {};
   if (!state.has_dir()) return create(parent, name, new_directory(parent, name), asked_at_ns);
   Batch batch;
   batch.put(Table::kDirent, meta::dirent_key(parent, name, true), encoded(state.dir->ino, asked_at_ns));

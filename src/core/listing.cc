@@ -78,6 +78,16 @@ void Listing::grant_more(int pages) {
   ask_if_wanted();
 }
 
+void Listing::supersede_if_unread() {
+  {
+    MutexLock lock(mu_);
+    if (readers_ > 0) return;
+  }
+  merge_.supersede();
+  fail(Error{Code::kCancelled, "a younger listing runs"});
+  wake_waiters();
+}
+
 bool Listing::resting() {
   MutexLock lock(mu_);
   return !in_flight_ && !draining_ && pages_.empty() && !should_ask();
@@ -225,7 +235,7 @@ void Listing::publish(const ListingMerge::Outcome& outcome, bool done) {
 
 void Listing::fail(const Error& error) {
   MutexLock lock(mu_);
-  error_ = error;
+  if (!error_) error_ = error;
   generation_++;
 }
 
@@ -241,9 +251,13 @@ void Listing::wake_waiters() {
 Result<std::shared_ptr<Listing>> Listings::join(uint64_t dir) {
   auto prefix = c_.inodes.key_of(dir);
   if (!prefix.ok()) return Error{Code::kStale, prefix.error().message};
+  std::shared_ptr<Listing> old;
   MutexLock lock(mu_);
   std::shared_ptr<Listing>& slot = table_[dir];
-  if (slot && (c_.fresh(slot->started_at_ns()) || !slot->resting())) return slot;
+  // What an old listing has shown already must not pass for fresh, so past the TTL a new one begins. One that
+  // is being read goes on for its readers: with a TTL of 0 they would otherwise push each other out for ever.
+  if (slot && c_.fresh(slot->started_at_ns())) return slot;
+  old = slot;
   if (table_.size() > kMaxResting) {
     for (auto it = table_.begin(); it != table_.end();) {
       it = it->first != dir && it->second->resting() ? table_.erase(it) : std::next(it);
@@ -251,6 +265,8 @@ Result<std::shared_ptr<Listing>> Listings::join(uint64_t dir) {
   }
   auto made = std::make_shared<Listing>(*this, dir, std::move(*prefix), c_.now());
   table_[dir] = made;
+  lock.unlock();
+  if (old) old->supersede_if_unread();
   return made;
 }
 

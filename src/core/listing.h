@@ -2,7 +2,7 @@
 //
 // Pages are written to the store (ListingMerge) and readers take names from there, up to the frontier; the
 // next page is asked when one arrives, before it is merged. A listing goes on while a reader holds it or a
-// page grant is left, else it rests where it is (a resting one is continued within the TTL, else begun anew).
+// page grant is left, else it rests where it is (continued within the TTL).
 // At its end the directory is complete as of the listing's start. Also tells whether the directory has an
 // object of its own: the first key of its first page. Threads: any; pages are merged on the network threads
 // that bring them, one at a time. Waiters run there too, never under a lock. Errors: those of S3Client and
@@ -54,6 +54,8 @@ class Listing : public std::enable_shared_from_this<Listing> {
   void grant(int pages);
   void grant_more(int pages);
   bool resting();
+  // A younger listing takes its place: unless somebody reads this one, it writes nothing down any more.
+  void supersede_if_unread();
 
  private:
   struct Page {

@@ -36,6 +36,10 @@ Result<ListingMerge::Outcome> ListingMerge::page(const SplitPage& page, int64_t 
   if (!in_order.empty()) work.until = in_order.back()->key;
   {
     MutexLock lock(c_.dir_lock(dir_));
+    auto known = load_record<meta::Dir>(c_.store(), Table::kDir, meta::id_key(dir_));
+    if (!known.ok()) return known.error();
+    const bool overtaken = *known && (*known)->complete && (*known)->listed_at_ns > asked_at_ns;
+    if (superseded_ || overtaken) return Error{Code::kCancelled, "a younger listing took over"};
     if (!unordered_) {
       if (Status s = merge_range(in_order, work); !s.ok()) return s.error();
     }

@@ -10,6 +10,7 @@
 // MetaStore.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <set>
 #include <string>
@@ -35,7 +36,9 @@ class ListingMerge {
     std::vector<std::string> late;  // names that came behind their place
     bool gone_removed = false;      // the gone of all pages so far were removed
   };
-  // Writes one page down. `last`: the listing ends with it.
+  // A younger listing of the directory begins: no page of this one is written down any more (kCancelled).
+  void supersede() { superseded_ = true; }
+  // Writes one page down. `last`: the listing ends with it. kCancelled: a younger listing has the say.
   Result<Outcome> page(const SplitPage& page, int64_t asked_at_ns, bool last);
 
   // Every name up to here (a dirent key's tail) is written down. Stands still once the server is out of
@@ -68,6 +71,8 @@ class ListingMerge {
   const int64_t started_at_ns_;
   std::string frontier_;
   bool unordered_;
+  std::atomic<bool> superseded_{
+      false};  // read under the directory's lock, so no page slips in behind a younger one's
   std::map<std::string, int64_t> gone_;  // tail -> when the page was asked that lacked it
   std::set<std::string> marker_names_;   // objects that are directories: "x/" needs no key of its own
   std::unordered_set<uint64_t> seen_;    // out of order only

@@ -28,7 +28,7 @@ NamespaceImpl::NamespaceImpl(Inodes& inodes, s3::S3Client& s3, ObjectProber* pro
       heads_(c_, records_),
       resolver_(c_, records_, heads_),
       listings_(c_, records_),
-      links_(c_, records_) {
+      links_(c_) {
   const auto unordered = c_.store().get(meta::Table::kState, kUnorderedKey);
   c_.unordered = unordered.ok() && unordered->has_value();
 }
@@ -132,7 +132,7 @@ void NamespaceImpl::ask_directory(const Question& question, Resolved resolved, C
   (*listing)->grant(1);
   auto again = [this, question, resolved, done, listing = *listing] {
     const auto view = listing->view();
-    if (view.error) return done(*view.error);
+    if (view.error && view.error->code != Code::kCancelled) return done(*view.error);
     auto inode = c_.inodes.get(resolved.ino);
     if (!inode.ok()) return done(Error{Code::kStale, inode.error().message});
     Resolved now = resolved;

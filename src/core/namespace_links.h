@@ -14,7 +14,7 @@ namespace s3cache::core {
 
 class LinkReader {
  public:
-  LinkReader(NsContext& context, DirRecords& records) : c_(context), records_(records) {}
+  explicit LinkReader(NsContext& context) : c_(context) {}
   void read(uint64_t ino, Callback<std::string> done);
 
  private:
@@ -22,7 +22,6 @@ class LinkReader {
   void store(uint64_t ino, const s3::ObjectInfo& info, const std::string& target);
 
   NsContext& c_;
-  DirRecords& records_;
 };
 
 }  // namespace s3cache::core
