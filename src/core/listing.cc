@@ -220,7 +220,8 @@ void Listing::take_marker(const SplitPage& page, int64_t asked_at_ns, bool last)
 void Listing::publish(const ListingMerge::Outcome& outcome, bool done) {
   MutexLock lock(mu_);
   frontier_ = merge_.frontier();
-  if (outcome.gone_removed) {
+  // After the end a reader may still look at a moment of the store before the removal, so they stay hidden.
+  if (outcome.gone_removed && !done) {
     gone_.clear();
   } else {
     gone_.insert(outcome.gone.begin(), outcome.gone.end());

@@ -56,7 +56,8 @@ Result<ListingMerge::Outcome> ListingMerge::page(const SplitPage& page, int64_t 
     }
     if (last) {
       meta::Dir dir;
-      dir.listed_at_ns = started_at_ns_;
+      const bool younger_known = *known && (*known)->complete && (*known)->listed_at_ns > started_at_ns_;
+      dir.listed_at_ns = younger_known ? (*known)->listed_at_ns : started_at_ns_;
       dir.complete = true;
       Batch batch;
       batch.put(Table::kDir, meta::id_key(dir_), dir.encode());
