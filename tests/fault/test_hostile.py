@@ -27,13 +27,12 @@ def attack(hostile, mount, work):
 
     def start(**options):
         m = mount("hostile", url=hostile.url, passwd_file=passwd, **{**FAST, **options})
-        m.meter.start()
-        made.append(m)
+        made.append((m, m.meter.start()))
         return m
     yield start
-    for m in made:
+    for m, meter in made:
         assert m.alive(), f"the daemon died with {m.process.returncode}"
-        assert m.meter.stop() < 400 * MIB, "memory"
+        assert meter.stop() < 400 * MIB, "memory"
 
 
 def attempt(path):
@@ -164,7 +163,8 @@ def test_truncated_listing(hostile, attack, cut):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("filler", [b"<Contents>", b"<Contents><Key>a</Key></Contents>", b"A" * 65536, b"&amp;" * 1000])
+@pytest.mark.parametrize("filler", [b"<Contents>", b"<Contents><Key>a</Key></Contents>", b"A" * 65536, b"&amp;" * 1000],
+                         ids=["open tags", "entries", "text", "entities"])
 def test_endless_listing(hostile, attack, filler):
     hostile.put("d/f", b"x")
     m = attack()
@@ -222,6 +222,15 @@ def test_keys_that_posix_cannot_name(hostile, attack):
     for where, dirs, files in os.walk(m.path):
         for f in files:
             attempt(os.path.join(where, f))
+
+
+def test_control_characters_in_names(hostile, attack):
+    """XML 1.0 cannot carry them: they come because the listing is asked for in URL encoding."""
+    for name in ("\x01one", "tab\t", "esc\x1b[0m", "\x7f"):
+        hostile.put("d/" + name, name.encode() * 2000)
+    m = attack()
+    assert attempt(m.join("d/\x01one")) == b"\x01one" * 2000
+    assert sorted(os.listdir(m.join("d"))) == sorted(["\x01one", "tab\t", "esc\x1b[0m", "\x7f"])
 
 
 def test_keys_of_1024_bytes(hostile, attack):
@@ -303,7 +312,8 @@ def test_retries_what_may_pass(hostile, attack, status, code):
     assert failed.is_set()
 
 
-@pytest.mark.parametrize("body", [b"", b"<Error>", b"x" * (8 * MIB), b"<Error><Code>" + b"c" * 100_000 + b"</Code></Error>"])
+@pytest.mark.parametrize("body", [b"", b"<Error>", b"x" * (8 * MIB), b"<Error><Code>" + b"c" * 100_000 + b"</Code></Error>"],
+                         ids=["empty", "cut", "huge", "long code"])
 def test_odd_error_bodies(hostile, attack, body):
     hostile.put("f", b"x" * 5000)
     m = attack()
@@ -313,7 +323,7 @@ def test_odd_error_bodies(hostile, attack, body):
 
 
 @pytest.mark.parametrize("header,value", [("Last-Modified", "yesterday"), ("Last-Modified", ""), ("ETag", ""), ("ETag", "W/\"x\""),
-                                          ("ETag", "\"" + "e" * 5000 + "\""), ("Content-Type", "\xff\xfe"), ("x-amz-meta-mode", "rwx"),
+                                          ("ETag", "\"" + "e" * 1500 + "\""), ("Content-Type", "\xff\xfe"), ("x-amz-meta-mode", "rwx"),
                                           ("x-amz-meta-mtime", "99999999999999999999.9"), ("x-amz-meta-uid", "-5"),
                                           ("x-amz-meta-xattr", "{\"a\":"), ("Date", "never")])
 def test_odd_headers(hostile, attack, header, value):

@@ -43,8 +43,9 @@ def test_kill_in_the_middle_of_a_cold_read(bucket, mount, proxy, passthrough):
     proxy.toxic("bandwidth", rate=32 * 1024)  # KB/s: the read takes two seconds
     reader = threading.Thread(target=lambda: pytest.raises(OSError, read_whole, m.join("big")))
     reader.start()
-    wait_for(lambda: du(m.options["use_cache"]) > size // 3, 20, "a third of the file in the cache")
-    had = du(m.options["use_cache"])
+    data = os.path.join(volume(m.options["use_cache"]), "data")
+    wait_for(lambda: du(data) > size // 2, 20, "half of the file in the cache")
+    had = du(data)
     m.kill9()
     reader.join()
     proxy.clear("bandwidth_downstream")
@@ -52,8 +53,8 @@ def test_kill_in_the_middle_of_a_cold_read(bucket, mount, proxy, passthrough):
     m.start()
     assert m.mount_seconds < 1.0
     assert is_right(bucket, m, "big")
-    # What was on the disk when it died is not fetched again; 16 MiB may have been under way to be recorded.
-    assert wire.received() - before < size - had + 20 * MIB
+    # What was on the disk when it died is not fetched again; some may have been under way to be recorded.
+    assert wire.received() - before < size - had + 16 * MIB, f"{had / MIB:.0f} MiB were on the disk"
 
 
 def test_kill_9_again_and_again(bucket, mount):
@@ -125,7 +126,7 @@ def test_random_epochs_over_twice_the_cache(bucket, mount, cache_dir):
 
 
 def test_file_four_times_the_cache(bucket, mount, cache_dir):
-    limit = 32 * MIB
+    limit = 64 * MIB
     bucket.place("big", size=4 * limit, mtime=OLD)
     m = mount(bucket, cache_size=limit)
     with Watch(cache_dir) as watch:

@@ -171,14 +171,14 @@ def test_stalled_operations_do_not_delay_hits(bucket, mount, proxy):
         assert [f.result() for f in waiting] == [100_000] * 64
 
 
-@pytest.mark.deadline(120)
 @pytest.mark.parametrize("half_way", [False, True], ids=["to-the-end", "half-way"])
 @pytest.mark.parametrize("disk_cache", [True, False], ids=["cache", "no-cache"])
 def test_memory_of_64_sequential_readers(bucket, mount, half_way, disk_cache):
     n, size, mem_limit = (64, 64 * MIB, 256 * MIB) if LONG else (64, 10 * MIB, 64 * MIB)
     for i in range(n):
         bucket.place(f"f{i}", size=size, mtime=OLD)
-    m = mount(bucket, mem_limit=mem_limit, cache_size=None if disk_cache else 16 * MIB)
+    bucket.place("other", size=size, mtime=OLD)
+    m = mount(bucket, mem_limit=mem_limit, cache_size=None if disk_cache else 64 * MIB)
     stop_at = size // 2 if half_way else size
     barrier = threading.Barrier(n)
     fds = []
@@ -197,7 +197,6 @@ def test_memory_of_64_sequential_readers(bucket, mount, half_way, disk_cache):
     with concurrent.futures.ThreadPoolExecutor(n) as pool:
         totals = list(pool.map(read, range(n)))
     if half_way:  # the handles stay open: what was read ahead for them must not pin memory for others
-        bucket.place("other", size=size, mtime=OLD)
         assert read_whole(m.join("other")) == size
     peak = m.meter.stop()
     for fd in fds:

@@ -23,10 +23,12 @@ def version(tag, size):
 
 
 def evict(bucket, m, limit):
-    """Four caches of data never seen before push out what was there."""
-    for i in range(4 * limit // MIB):
-        bucket.place(f"filler/{i}", size=MIB, mtime=OLD)
-    for i in range(4 * limit // MIB):
+    """Two and a half caches of data never seen before push out what was there."""
+    n = 5 * limit // (2 * MIB)
+    body = os.urandom(MIB)
+    for i in range(n):
+        bucket.place(f"filler/{i}", body, mtime=OLD, etag=f"{i:032x}")
+    for i in range(n):
         read_whole(m.join(f"filler/{i}"))
 
 
@@ -35,7 +37,7 @@ def evict(bucket, m, limit):
 @pytest.mark.parametrize("new_kind", KINDS)
 @pytest.mark.parametrize("old_kind", KINDS)
 def test_open_handle(bucket, mount, old_kind, new_kind, event, passthrough):
-    limit = 8 * MIB
+    limit = 64 * MIB  # the least there is
     old = version(b"old", MIB + 123)
     new = version(b"new", {"grown": MIB + 70_000, "shrunk": MIB - 70_000}.get(event, len(old)))
     bucket.place("dir/f", old, mtime=OLD)

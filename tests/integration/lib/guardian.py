@@ -1,7 +1,7 @@
 """Guardian: a child process that cleans up whatever happens to the tests.
 
 It learns pids, mountpoints and folders over a pipe. When the pipe closes (the tests ended or were killed) it kills, unmounts
-lazily and removes them; when an armed deadline passes it kills the pids, which aborts their mounts: a thread that hangs in
+lazily and removes them; when an armed deadline passes it kills the daemons, which aborts their mounts: a thread that hangs in
 the kernel comes back with an error. It is a process because a page fault on a hung mapping holds Python's lock.
 """
 import os
@@ -42,12 +42,12 @@ def kill_all(pids):
 
 def serve():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pids, folders, deadline, buffer = {}, [], None, b""
+    daemons, services, folders, deadline, buffer = {}, {}, [], None, b""
     while True:
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not select.select([0], [], [], timeout)[0]:
             deadline = None
-            kill_all(pids)
+            kill_all(daemons)
             continue
         data = os.read(0, 65536)
         if not data:
@@ -56,16 +56,17 @@ def serve():
         while b"\n" in buffer:
             line, buffer = buffer.split(b"\n", 1)
             word, _, rest = line.decode().partition(" ")
-            if word == "pid":
+            if word in ("daemon", "service"):
                 pid, start = rest.split()
-                pids[int(pid)] = start
+                (daemons if word == "daemon" else services)[int(pid)] = start
             elif word == "folder":
                 folders.append(rest)
             elif word == "arm":
                 deadline = time.monotonic() + float(rest)
             elif word == "disarm":
                 deadline = None
-    kill_all(pids)
+    kill_all(daemons)
+    kill_all(services)
     for folder in folders:
         for point in reversed(mounts_under(folder)):
             lazy_unmount(point)
@@ -82,9 +83,10 @@ class Guardian:
         self.process.stdin.write(text.encode() + b"\n")
         self.process.stdin.flush()
 
-    def watch_pid(self, pid):
+    def watch_pid(self, pid, kind="service"):
+        """A "daemon" is killed at a deadline; a "service" (the server, a proxy) only at the end."""
         with open(f"/proc/{pid}/stat") as f:
-            self._say(f"pid {pid} {f.read().rsplit(')', 1)[1].split()[19]}")
+            self._say(f"{kind} {pid} {f.read().rsplit(')', 1)[1].split()[19]}")
 
     def watch_folder(self, path):
         self._say(f"folder {path}")

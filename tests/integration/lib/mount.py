@@ -88,7 +88,7 @@ class Mount:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             preexec_fn=child, env={**os.environ, **(self.env or {})})
         if self.guardian:
-            self.guardian.watch_pid(self.process.pid)
+            self.guardian.watch_pid(self.process.pid, "daemon")
 
         def mounted():
             if self.process.poll() is not None:

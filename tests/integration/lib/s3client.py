@@ -75,6 +75,19 @@ class S3Client:
             raise S3Error(reply.status, data)
         return reply.status, dict((k.lower(), v) for k, v in reply.getheaders()), data
 
+    def presigned(self, method, bucket, key, seconds=3600):
+        """A URL that any plain HTTP client may use."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
+        query = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"{self.key_id}/{scope}", "X-Amz-Date": stamp,
+                 "X-Amz-Expires": str(seconds), "X-Amz-SignedHeaders": "host"}
+        qs = "&".join(f"{k}={urllib.parse.quote(v, safe='-_.~')}" for k, v in sorted(query.items()))
+        path = f"/{bucket}/{quote_key(key)}"
+        canonical = "\n".join([method, path, qs, f"host:{self.host}:{self.port}\n", "host", "UNSIGNED-PAYLOAD"])
+        to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        signature = hmac.new(self._signing_key(stamp[:8]), to_sign.encode(), hashlib.sha256).hexdigest()
+        return f"http://{self.host}:{self.port}{path}?{qs}&X-Amz-Signature={signature}"
+
     def create_bucket(self, bucket):
         self.request("PUT", bucket)
 

@@ -83,7 +83,9 @@ class S3Server:
         self.root = os.path.join(self.base, "buckets")
         self.log_path = os.path.join(self.base, "access.log")
         self.passwd_file = os.path.join(self.base, "passwd")
+        self.staging = os.path.join(self.base, "staging")
         os.makedirs(self.root, exist_ok=True)
+        os.makedirs(self.staging, exist_ok=True)
         with open(os.open(self.passwd_file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
             f.write(f"{KEY_ID}:{SECRET}\n")
         self.port = free_port()
@@ -178,7 +180,7 @@ class Bucket:
         """Puts an object without a request: a file and its ETag. size without body: a file of random bytes."""
         path = os.path.join(self.dir, key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        stage = path + ".placing"
+        stage = os.path.join(self.server.staging, f"{os.getpid()}-{threading.get_ident()}")
         with open(stage, "wb") as f:
             if body is not None:
                 f.write(body)
