@@ -95,7 +95,6 @@ bool GetOperation::on_success_headers() {
 }
 
 bool GetOperation::on_success_body(std::span<const std::byte> data) {
-  if (final_) return false;
   if (static_cast<int64_t>(data.size()) > end_ - next_)
     return fail({Code::kCorrupt, "more bytes than announced"});
   const int64_t offset = next_;

@@ -55,6 +55,12 @@ TEST_CASE("a GET of a whole object gives headers, bytes and no Range") {
   CHECK(client->counters().bytes_received == 10);
 }
 
+TEST_CASE("dot segments and doubled slashes are part of the key") {
+  Fixed f("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"e\"\r\n\r\n");
+  CHECK(get(*f.client, {.key = "/x/../y//./z"}).status.ok());
+  CHECK(f.server.log()[0].find("GET /bkt//x/../y//./z HTTP/1.1\r\n") == 0);
+}
+
 TEST_CASE("an empty object is an Ok with headers and no data") {
   Fixed f("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"e\"\r\n\r\n");
   const Got got = get(*f.client, {.key = "a"});
@@ -80,6 +86,8 @@ TEST_CASE("answers that contradict the request are corrupt, at once") {
   const auto [name, raw] = GENERATE(table<std::string, std::string>({
       {"wrong range",
        "HTTP/1.1 206 X\r\nContent-Length: 4\r\nETag: \"v1\"\r\nContent-Range: bytes 3-6/10\r\n\r\n3456"},
+      {"range starts late",
+       "HTTP/1.1 206 X\r\nContent-Length: 3\r\nETag: \"v1\"\r\nContent-Range: bytes 3-5/10\r\n\r\n345"},
       {"range too long",
        "HTTP/1.1 206 X\r\nContent-Length: 5\r\nETag: \"v1\"\r\nContent-Range: bytes 2-6/10\r\n\r\n23456"},
       {"range too short",

@@ -9,6 +9,7 @@
 
 #include "client_fixture.h"
 #include "s3/bucket_check.h"
+#include "s3/xml.h"
 
 using namespace s3cache;
 using namespace s3cache::s3;
@@ -111,4 +112,17 @@ TEST_CASE("odd keys survive a listing and a GET", "[.live]") {
     CHECK(got.info.last_modified == o.last_modified);
     WARN(o.key << " " << o.etag);
   }
+}
+
+TEST_CASE("parsing a page of 1,000 objects", "[.live]") {
+  std::string text = "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>";
+  for (int i = 0; i < 1000; ++i)
+    text += "<Contents><Key>train/images/shard-0001/" + std::to_string(i) +
+            ".jpg</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><ETag>&quot;"
+            "fba9dede5f27731c9771645a39863328&quot;</ETag><Size>123456</Size><StorageClass>STANDARD</"
+            "StorageClass></Contents>";
+  text += "</ListBucketResult>";
+  const double cpu = cpu_seconds();
+  for (int i = 0; i < 100; ++i) REQUIRE(parse_list_xml(text)->page.objects.size() == 1000);
+  WARN((cpu_seconds() - cpu) * 10 << " ms a page");
 }
