@@ -17,7 +17,7 @@ struct Options {
   bool use_xattr = false;           // without it xattr calls answer ENOSYS once and are never asked again
   bool passthrough = true;          // false: `nopassthrough`
   bool clone_fd = false;            // one /dev/fuse descriptor a worker; no gain measured
-  int max_threads = 4;              // workers at most; a wait never holds one, only disk reads do
+  int max_threads = 8;  // workers at most, started as needed; only disk reads hold one, network waits never
   int max_background = 256;   // readahead requests in flight; the kernel's default of 12 starves a fast disk
   unsigned max_io = 1 << 20;  // bytes of one READ or WRITE
   unsigned readahead_kb = 1024;   // written to the mount's bdi; 0 leaves the kernel's 128
