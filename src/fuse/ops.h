@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <unordered_map>
 
 #include "core/filesystem.h"
 #include "fuse/incarnations.h"
@@ -56,6 +57,7 @@ class Ops : public std::enable_shared_from_this<Ops> {
   void admit(const RequestPtr& r, uint64_t nodeid, bool direct, const std::shared_ptr<core::OpenFile>& file);
   int32_t register_backing(core::OpenFile& file);
   void release_backing(int32_t id);
+  void drop_dir(uint64_t fh) EXCLUDES(dirs_mu_);
   void answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct);
 
   const unsigned max_io_;
@@ -64,6 +66,9 @@ class Ops : public std::enable_shared_from_this<Ops> {
   Notifier& notifier_;
   const std::shared_ptr<KernelCompat> compat_;
   Incarnations incarnations_;
+  // Open directories; an fh is the address of one of these. For those whose RELEASEDIR never comes.
+  Mutex dirs_mu_;
+  std::unordered_map<uint64_t, std::unique_ptr<std::shared_ptr<core::DirHandle>>> dirs_ GUARDED_BY(dirs_mu_);
   const std::shared_ptr<Parked> parked_ = std::make_shared<Parked>();
 };
 

@@ -88,10 +88,6 @@ class ReplySink : public core::DirSink {
   std::vector<uint64_t> counted_;  // nodeids whose lookup counts
 };
 
-struct DirFh {
-  std::shared_ptr<core::DirHandle> handle;
-};
-
 }  // namespace
 
 void Ops::opendir(fuse_req_t req, fuse_ino_t nodeid) {
@@ -100,17 +96,21 @@ void Ops::opendir(fuse_req_t req, fuse_ino_t nodeid) {
     fuse_reply_err(req, to_inode_errno(handle.code()));
     return;
   }
-  auto* fh = new DirFh{std::move(*handle)};
+  auto kept = std::make_unique<std::shared_ptr<core::DirHandle>>(std::move(*handle));
   fuse_file_info fi{};
-  fi.fh = reinterpret_cast<uint64_t>(fh);
-  if (fuse_reply_open(req, &fi) != 0) delete fh;  // nobody waits: no RELEASEDIR will come
+  fi.fh = reinterpret_cast<uint64_t>(kept.get());
+  {
+    MutexLock lock(dirs_mu_);
+    dirs_.emplace(fi.fh, std::move(kept));
+  }
+  if (fuse_reply_open(req, &fi) != 0) drop_dir(fi.fh);  // nobody waits: no RELEASEDIR will come
 }
 
 void Ops::readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool plus) {
   RequestPtr r = request(req);
   auto sink = std::make_shared<ReplySink>(incarnations_, notifier_, size, plus);
   fs_.names().readdir(
-      reinterpret_cast<DirFh*>(fh)->handle, static_cast<uint64_t>(cookie), plus, sink,
+      *reinterpret_cast<std::shared_ptr<core::DirHandle>*>(fh), static_cast<uint64_t>(cookie), plus, sink,
       [self = shared_from_this(), r, sink](Result<bool> more) {
         if (!r->claim()) return;
         if (!more && sink->used() == 0) {
@@ -125,8 +125,14 @@ void Ops::readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool p
 }
 
 void Ops::releasedir(fuse_req_t req, uint64_t fh) {
-  delete reinterpret_cast<DirFh*>(fh);
+  drop_dir(fh);
   fuse_reply_err(req, 0);
+}
+
+void Ops::drop_dir(uint64_t fh) {
+  decltype(dirs_)::node_type gone;  // ends outside the lock
+  MutexLock lock(dirs_mu_);
+  gone = dirs_.extract(fh);
 }
 
 }  // namespace s3cache::fuse
