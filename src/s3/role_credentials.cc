@@ -123,7 +123,11 @@ Result<std::unique_ptr<RoleCredentials>> RoleCredentials::create(RoleOptions opt
 }
 
 RoleCredentials::RoleCredentials(RoleOptions options, const Clock& clock, Credentials first)
-    : options_(std::move(options)), clock_(clock), current_(std::move(first)), thread_([this] { run(); }) {}
+    : options_(std::move(options)),
+      clock_(clock),
+      current_(std::move(first)),
+      asked_at_s_(clock.wall_s()),
+      thread_([this] { run(); }) {}
 
 RoleCredentials::~RoleCredentials() {
   {
@@ -143,27 +147,26 @@ Result<Credentials> RoleCredentials::get() {
   return current_;
 }
 
-int64_t RoleCredentials::seconds_to_renewal(bool failed) {
-  if (failed) return kRetryS;
-  if (current_.expiry == 0) return 3600;
+int64_t RoleCredentials::renewal_due_s(bool failed) {
+  if (failed) return asked_at_s_ + kRetryS;
+  if (current_.expiry == 0) return asked_at_s_ + 3600;
   // Not more often than the retries, whatever the service says of the expiry.
-  return std::max(kRetryS, current_.expiry - clock_.wall_s() - kRenewBeforeS);
+  return std::max(asked_at_s_ + kRetryS, current_.expiry - kRenewBeforeS);
 }
 
 void RoleCredentials::run() {
+  // Short sleeps follow a clock that jumps.
+  constexpr std::chrono::milliseconds kStep{30'000};
   bool failed = false;
   MutexLock l(mu_);
   for (;;) {
-    const int64_t wait_s = seconds_to_renewal(failed);
-    // Short sleeps follow a clock that jumps.
-    const auto step = std::chrono::milliseconds(1000 * std::min<int64_t>(wait_s, 60));
-    const int64_t due_s = clock_.wall_s() + wait_s;
-    while (!stopping_ && clock_.wall_s() < due_s) changed_.wait_for(mu_, step);
+    while (!stopping_ && clock_.wall_s() < renewal_due_s(failed)) changed_.wait_for(mu_, kStep);
     if (stopping_) return;
     l.unlock();
     auto next = fetch_role_credentials(options_);
     if (!next.ok()) log::warn("{}; next try in {} s", next.error().message, kRetryS);
     l.lock();
+    asked_at_s_ = clock_.wall_s();
     failed = !next.ok();
     if (next.ok()) current_ = std::move(*next);
   }

@@ -38,14 +38,14 @@ class RoleCredentials : public CredentialsProvider {
  private:
   RoleCredentials(RoleOptions options, const Clock& clock, Credentials first);
   void run();
-  // How long the renewing thread may sleep.
-  int64_t seconds_to_renewal(bool failed) REQUIRES(mu_);
+  int64_t renewal_due_s(bool failed) REQUIRES(mu_);
 
   const RoleOptions options_;
   const Clock& clock_;
   Mutex mu_;
   CondVar changed_;
   Credentials current_ GUARDED_BY(mu_);
+  int64_t asked_at_s_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
