@@ -200,6 +200,11 @@ Result<DirReader::Filled> DirReader::fill_missed() {
   }
   missed_.clear();
   if (Status s = load_items(*snapshot, names); !s.ok()) return s.error();
+  // A name is in the store a moment before it is told to be late, and may have been given in its place then.
+  std::erase_if(buffer_, [this](const Item& item) {
+    const auto same = [&item](const auto& g) { return g.first == item.ino + kCookieBase; };
+    return std::any_of(given_.begin(), given_.end(), same);
+  });
   return Filled::kSome;
 }
 

@@ -197,6 +197,7 @@ void NamespaceImpl::entry_by_ino(const Question& question, uint64_t ino, bool fo
   if (question.counts) asked = arrive(question.caller, inode->parent, inode->name);
   Verdict verdict = judge(inode->parent, inode->name, *state);
   if (!force && verdict.what == Verdict::What::kFound && verdict.resolved.ino == ino) {
+    keep_alive(verdict.resolved);
     return with_attributes(asked, std::move(verdict.resolved), std::move(done));
   }
   auto same = [ino, done = std::move(done)](Result<Resolved> now) {

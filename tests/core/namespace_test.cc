@@ -340,6 +340,36 @@ TEST_CASE("Errors of the server reach the caller and are not remembered") {
   CHECK_FALSE(f.lookup(f.kRoot, "b")->found);
 }
 
+TEST_CASE("stat_cache_interval_expire counts from the last use") {
+  NamespaceFixture f({.attr = AttrMode::kList, .ttl_since_access = true});
+  f.put("used");
+  f.put("unused");
+  const uint64_t ino = f.ino_of("used");
+  CHECK(f.ino_of("unused") != 0);
+  for (int i = 0; i < 4; i++) {
+    f.clock.advance_ms(f.options.ttl_ms / 2);
+    CHECK((i % 2 == 0 ? f.lookup(f.kRoot, "used").ok() : f.getattr(ino).ok()));
+  }
+  CHECK(f.requests() == Count{2, 0, 0});
+  CHECK(f.lookup(f.kRoot, "unused")->found);
+  CHECK(f.requests() == Count{1, 0, 0});
+}
+
+TEST_CASE("With a TTL of 0 every lookup and every opendir asks") {
+  NamespaceFixture f({.ttl_ms = 0});
+  f.put("d/a");
+  const uint64_t a = f.ino_of("d/a");
+  f.requests();
+  CHECK(f.getattr(a).ok());
+  CHECK(f.requests() == Count{0, 1, 0});
+  const uint64_t d = f.ino_of("d");
+  const auto x = f.opendir(d), y = f.opendir(d);
+  CHECK(f.read_all(x).size() == 3);
+  CHECK(f.read_all(y).size() == 3);
+  f.put("d/b");
+  CHECK(f.list(d).size() == 2);
+}
+
 TEST_CASE("Names that cannot be") {
   NamespaceFixture f;
   f.put("file");
