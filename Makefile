@@ -75,7 +75,7 @@ TESTED := $(foreach f,$(FLOORS),$(if $(wildcard tests/$(f)/*.cc),$(f)))
 test: $(foreach f,$(TESTED),test-$(f))
 
 asan:
-	$(MAKE) BUILD=$(BUILD)-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g" test
+	$(MAKE) BUILD=$(BUILD)-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g -Wno-error=maybe-uninitialized" test
 tsan:
 	$(MAKE) BUILD=$(BUILD)-tsan SAN="-fsanitize=thread" OPT="-O1 -g" test
 
