@@ -42,12 +42,14 @@ def ls_l_local(b):
     yield Figure("ls -l of 5,000 cold: HEADs an object", (c.HEAD + c.GET) / n, 1.0, False, "x", ours=f"{cold:.2f} s", note=str(c))
     bucket.mark()
     again = timed(ls_l, m.join("d"))
+    requests = bucket.counts().total()
     m.remount()
     drop_caches(2)
+    bucket.mark()  # the one LIST of the start, which checks the bucket, is not what is counted
     after = timed(ls_l, m.join("d"))
     yield Figure("ls -l again", again, 0.15, False, "s")
     yield Figure("ls -l after a remount", after, 0.15, False, "s")
-    yield Figure("  requests of both", bucket.counts().total(), 0, False, "")
+    yield Figure("  requests of both", requests + bucket.counts().total(), 0, False, "")
 
 
 @row("ls_l_20ms")
@@ -67,9 +69,9 @@ def ls_l_20ms(b):
         ratios.append(ours[-1] / bare[-1])
     yield Figure("20 ms: ls -l of 5,000 / bare HEADs, 64 connections", statistics.median(ratios), 1.5, False,
                  ours=f"{statistics.median(ours):.2f} s", reference=f"{statistics.median(bare):.2f} s")
-    bucket.mark()
     mount.remount()
     drop_caches(2)
+    bucket.mark()
     yield Figure("  after a remount", timed(ls_l, mount.join("d")), 0.15, False, "s", note=f"requests: {bucket.counts()}")
     times = []
     for _ in range(3):

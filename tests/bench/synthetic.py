@@ -1,5 +1,7 @@
 """SyntheticS3: a bucket of DIRS x FILES objects that exist only as arithmetic, for listings of a million entries."""
+import bisect
 import http.server
+import itertools
 import threading
 import urllib.parse
 
@@ -31,42 +33,35 @@ class SyntheticS3:
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
-    def keys(self, after):
-        """(dir, file) pairs behind `after`, in order of their keys 'dDDDDDD/fFFFFFF'."""
-        d = int(after[1:7]) if after else 0
-        f = int(after[9:15]) + 1 if len(after) > 8 else (0 if not after.endswith("/") or not after else self.files)
-        while d < self.dirs:
-            while f < self.files:
-                yield d, f
-                f += 1
-            d, f = d + 1, 0
+    def key(self, index):
+        return f"d{index // self.files:06d}/f{index % self.files:06d}"
+
+    def entries(self, prefix, delimiter, after):
+        """(name, is an object) in listing order, behind `after`."""
+        every = range(self.dirs * self.files)
+        index = max(bisect.bisect_right(every, after, key=self.key), bisect.bisect_left(every, prefix, key=self.key))
+        while index < len(every) and self.key(index).startswith(prefix):
+            key = self.key(index)
+            cut = key.find(delimiter, len(prefix)) if delimiter else -1
+            if cut < 0:
+                yield key, True
+                index += 1
+            else:
+                if key[:cut + 1] > after:
+                    yield key[:cut + 1], False
+                index = (index // self.files + 1) * self.files  # the next directory
 
     def listing(self, query):
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = query.get("continuation-token") or query.get("start-after") or ""
-        limit, rows, last, truncated = int(query.get("max-keys") or 1000), [], "", False
-        if delimiter and len(prefix) < 8:
-            names = [f"d{d:06d}/" for d in range(self.dirs)]
-            names = [n for n in names if n.startswith(prefix) and n > after]
-            rows = [f"<CommonPrefixes><Prefix>{n}</Prefix></CommonPrefixes>" for n in names[:limit]]
-            truncated, last = len(names) > limit, names[min(limit, len(names)) - 1] if names else ""
-        else:
-            start = max(after, prefix[:8]) if len(prefix) >= 8 else after
-            for d, f in self.keys(start if start != prefix[:8] else f"d{prefix[1:7]}"):
-                key = f"d{d:06d}/f{f:06d}"
-                if not key.startswith(prefix):
-                    if key > prefix:
-                        break
-                    continue
-                if len(rows) == limit:
-                    truncated = True
-                    break
-                rows.append(f"<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>&quot;{f:032x}"
-                            f"&quot;</ETag><Size>100000</Size></Contents>")
-                last = key
-        more = f"<NextContinuationToken>{last}</NextContinuationToken>" if truncated else ""
+        limit = int(query.get("max-keys") or 1000)
+        page = list(itertools.islice(self.entries(prefix, delimiter, after), limit + 1))
+        rows = [f"<Contents><Key>{name}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>&quot;{name[-6:]:0>32}"
+                f"&quot;</ETag><Size>100000</Size></Contents>" if is_object else
+                f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name, is_object in page[:limit]]
+        more = f"<NextContinuationToken>{page[limit - 1][0]}</NextContinuationToken>" if len(page) > limit else ""
         return (f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>{self.name}</Name><Prefix>{prefix}</Prefix>'
-                f"<KeyCount>{len(rows)}</KeyCount><MaxKeys>{limit}</MaxKeys><IsTruncated>{str(truncated).lower()}</IsTruncated>"
+                f"<KeyCount>{len(rows)}</KeyCount><MaxKeys>{limit}</MaxKeys><IsTruncated>{str(bool(more)).lower()}</IsTruncated>"
                 f"{more}{''.join(rows)}</ListBucketResult>").encode()
 
     def close(self):
