@@ -1,7 +1,8 @@
 // The words that core and the FUSE edge share: attributes, entries, callbacks.
 //
-// ino is the persistent id (st_ino), never a FUSE nodeid: incarnations are the FUSE edge's business. `version`
-// names one content of an inode: equal (ino, version) means equal bytes. Units: bytes, ns since 1970, ms for TTLs.
+// ino is the persistent id (st_ino), never a FUSE nodeid: incarnations are the FUSE edge's business.
+// `version` names one content of an inode: equal (ino, version) means equal bytes. Units: bytes, ns since
+// 1970, ms for TTLs.
 #pragma once
 
 #include <cstdint>
@@ -34,15 +35,15 @@ struct Entry {
 // The answer to a LOOKUP. A name that is known to be absent is an answer, not an error.
 struct LookupReply {
   bool found = false;
-  Entry entry;           // if found
-  int64_t ttl_ms = 0;    // of the absence, if not
+  Entry entry;         // if found
+  int64_t ttl_ms = 0;  // of the absence, if not
 };
 
 struct DirItem {
   std::string_view name;
   uint64_t ino = 0;
-  uint64_t cookie = 0;        // what readdir() resumes behind
-  uint32_t d_type = 0;        // DT_*; DT_UNKNOWN while only HEAD could tell
+  uint64_t cookie = 0;           // what readdir() resumes behind
+  uint32_t d_type = 0;           // DT_*; DT_UNKNOWN while only HEAD could tell
   const Entry* entry = nullptr;  // for READDIRPLUS: nullptr while attributes are not known
 };
 
