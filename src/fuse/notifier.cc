@@ -1,5 +1,7 @@
 #include "fuse/notifier.h"
 
+#include <chrono>
+
 namespace s3cache::fuse {
 
 Notifier::~Notifier() { stop(); }
@@ -60,17 +62,32 @@ void Notifier::told(uint64_t ino) {
   if (it != changes_.end()) it->second.told = true;
 }
 
+void Notifier::send_entry() {
+  auto entry = entries_.extract(entries_.begin());
+  const auto& [parent, name] = entry.value();
+  mu_.unlock();
+  const bool wait = sink_->directory_waits(parent);
+  if (!wait) sink_->invalidate_entry(parent, name);
+  mu_.lock();
+  if (wait) postponed_.insert(std::move(entry));
+}
+
 void Notifier::run() {
+  constexpr std::chrono::milliseconds kRetry{20};  // a round trip to the server
   MutexLock lock(mu_);
   for (;;) {
-    while (!stop_ && queue_.empty() && entries_.empty() && pages_.empty()) cv_.wait(mu_);
+    while (!stop_ && queue_.empty() && entries_.empty() && pages_.empty()) {
+      if (postponed_.empty()) {
+        cv_.wait(mu_);
+      } else {
+        cv_.wait_for(mu_, kRetry);
+        entries_.merge(postponed_);
+      }
+    }
     if (stop_) break;
     // Names first: a path must lead to the new state before its attributes are asked again.
     if (!entries_.empty()) {
-      auto entry = entries_.extract(entries_.begin());
-      lock.unlock();
-      sink_->invalidate_entry(entry.value().first, entry.value().second);
-      lock.lock();
+      send_entry();
     } else if (!queue_.empty()) {
       const uint64_t ino = *queue_.begin();
       queue_.erase(queue_.begin());
@@ -91,6 +108,7 @@ void Notifier::run() {
   queue_.clear();
   changes_.clear();
   entries_.clear();
+  postponed_.clear();
   pages_.clear();
   pending_.store(0);
 }

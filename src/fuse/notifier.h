@@ -27,6 +27,8 @@ class NotifySink {
   virtual ~NotifySink() = default;
   virtual void invalidate_attributes(uint64_t nodeid) = 0;
   virtual void invalidate_pages(uint64_t nodeid) = 0;
+  // A request waits that holds the directory's lock in the kernel.
+  virtual bool directory_waits(uint64_t nodeid) = 0;
   virtual void invalidate_entry(uint64_t parent, const std::string& name) = 0;
 };
 
@@ -58,6 +60,7 @@ class Notifier : public core::ChangeListener {
     bool told = false;
   };
   void run() EXCLUDES(mu_);
+  void send_entry() REQUIRES(mu_);
 
   NotifySink* sink_ = nullptr;  // these three: set by start() before the thread runs
   NodeidsOf nodeids_of_;
@@ -71,6 +74,10 @@ class Notifier : public core::ChangeListener {
   std::unordered_map<uint64_t, Change> changes_ GUARDED_BY(mu_);  // queued or on its way
   std::set<uint64_t> queue_ GUARDED_BY(mu_);                      // inos to send
   std::set<std::pair<uint64_t, std::string>> entries_ GUARDED_BY(mu_);
+  // Names whose directory is busy. The kernel takes the directory's lock exclusively for an invalidation:
+  // behind a LOOKUP that waits for the server it would hold up every other LOOKUP there, and a daemon killed
+  // at that moment would leave a mount that hangs. So they are tried again later.
+  std::set<std::pair<uint64_t, std::string>> postponed_ GUARDED_BY(mu_);
   std::map<uint64_t, uint64_t> pages_ GUARDED_BY(mu_);  // nodeid -> stamp
 };
 

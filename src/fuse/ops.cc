@@ -49,11 +49,11 @@ void fill_names(fuse_lowlevel_ops& t, bool use_xattr) {
 
 void fill_handles(fuse_lowlevel_ops& t) {
   t.opendir = [](fuse_req_t r, fuse_ino_t ino, fuse_file_info*) { ops_of(r).opendir(r, ino); };
-  t.readdir = [](fuse_req_t r, fuse_ino_t, size_t size, off_t off, fuse_file_info* fi) {
-    ops_of(r).readdir(r, fi->fh, size, off, false);
+  t.readdir = [](fuse_req_t r, fuse_ino_t ino, size_t size, off_t off, fuse_file_info* fi) {
+    ops_of(r).readdir(r, ino, fi->fh, size, off, false);
   };
-  t.readdirplus = [](fuse_req_t r, fuse_ino_t, size_t size, off_t off, fuse_file_info* fi) {
-    ops_of(r).readdir(r, fi->fh, size, off, true);
+  t.readdirplus = [](fuse_req_t r, fuse_ino_t ino, size_t size, off_t off, fuse_file_info* fi) {
+    ops_of(r).readdir(r, ino, fi->fh, size, off, true);
   };
   t.releasedir = [](fuse_req_t r, fuse_ino_t, fuse_file_info* fi) { ops_of(r).releasedir(r, fi->fh); };
   t.open = [](fuse_req_t r, fuse_ino_t ino, fuse_file_info* fi) { ops_of(r).open(r, ino, fi->flags); };

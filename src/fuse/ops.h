@@ -43,7 +43,7 @@ class Ops : public std::enable_shared_from_this<Ops> {
   void listxattr(fuse_req_t req, fuse_ino_t nodeid, size_t size);
 
   void opendir(fuse_req_t req, fuse_ino_t nodeid);
-  void readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool plus);
+  void readdir(fuse_req_t req, fuse_ino_t nodeid, uint64_t fh, size_t size, off_t cookie, bool plus);
   void releasedir(fuse_req_t req, uint64_t fh);
 
   void open(fuse_req_t req, fuse_ino_t nodeid, int flags);

@@ -106,7 +106,7 @@ void Ops::opendir(fuse_req_t req, fuse_ino_t nodeid) {
   if (fuse_reply_open(req, &fi) != 0) drop_dir(fi.fh);  // nobody waits: no RELEASEDIR will come
 }
 
-void Ops::readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool plus) {
+void Ops::readdir(fuse_req_t req, fuse_ino_t nodeid, uint64_t fh, size_t size, off_t cookie, bool plus) {
   RequestPtr r = request(req);
   auto sink = std::make_shared<ReplySink>(incarnations_, notifier_, size, plus);
   fs_.names().readdir(
@@ -121,7 +121,7 @@ void Ops::readdir(fuse_req_t req, uint64_t fh, size_t size, off_t cookie, bool p
         const int rc = r->reply([&](fuse_req_t q) { return fuse_reply_buf(q, sink->data(), sink->used()); });
         if (rc == 0) sink->delivered();
       });
-  r->park();
+  r->park(nodeid);
 }
 
 void Ops::releasedir(fuse_req_t req, uint64_t fh) {

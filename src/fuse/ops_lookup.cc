@@ -27,7 +27,7 @@ void Ops::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
                      [self = shared_from_this(), r](Result<core::LookupReply> answer) {
                        if (r->claim()) self->answer_lookup(*r, answer);
                      });
-  r->park();
+  r->park(parent);
 }
 
 void Ops::answer_lookup(Request& r, const Result<core::LookupReply>& answer) {

@@ -14,29 +14,34 @@ void Gate::close() {
   while (inside_.load() != 0) ::sched_yield();  // a reply is one writev
 }
 
-uint64_t Parked::add(std::weak_ptr<Request> request) {
+uint64_t Parked::add(std::weak_ptr<Request> request, uint64_t directory) {
   MutexLock lock(mu_);
-  waiting_.emplace(++last_id_, std::move(request));
+  waiting_.emplace(++last_id_, Waiter{std::move(request), directory});
+  if (directory != 0) ++directories_[directory];
   return last_id_;
 }
 
 void Parked::remove(uint64_t id) {
   MutexLock lock(mu_);
-  waiting_.erase(id);
+  auto it = waiting_.find(id);
+  if (it == waiting_.end()) return;
+  const uint64_t directory = it->second.directory;
+  if (directory != 0 && --directories_[directory] == 0) directories_.erase(directory);
+  waiting_.erase(it);
 }
 
 std::shared_ptr<Request> Parked::find(uint64_t id) {
   MutexLock lock(mu_);
   auto it = waiting_.find(id);
-  return it == waiting_.end() ? nullptr : it->second.lock();
+  return it == waiting_.end() ? nullptr : it->second.request.lock();
 }
 
 void Parked::answer_all(int err) {
   std::vector<std::shared_ptr<Request>> all;
   {
     MutexLock lock(mu_);
-    for (auto& [id, weak] : waiting_) {
-      if (auto r = weak.lock()) all.push_back(std::move(r));
+    for (auto& [id, waiter] : waiting_) {
+      if (auto r = waiter.request.lock()) all.push_back(std::move(r));
     }
   }
   for (auto& r : all) {
@@ -47,6 +52,11 @@ void Parked::answer_all(int err) {
 size_t Parked::size() {
   MutexLock lock(mu_);
   return waiting_.size();
+}
+
+bool Parked::directory_waits(uint64_t nodeid) {
+  MutexLock lock(mu_);
+  return directories_.contains(nodeid);
 }
 
 Request::~Request() {
@@ -68,11 +78,11 @@ bool Request::claim() {
   return true;
 }
 
-void Request::park() {
+void Request::park(uint64_t directory) {
   int running = kRunning;
   // After this line req_ cannot be freed by another thread until kParked is set.
   if (!state_.compare_exchange_strong(running, kParking)) return;
-  id_ = parked_->add(weak_from_this());
+  id_ = parked_->add(weak_from_this(), directory);
   // The data is a number, not a pointer: libfuse may call with it after the request was answered.
   fuse_req_interrupt_func(req_, on_interrupt, reinterpret_cast<void*>(id_));
   state_.store(kParked);

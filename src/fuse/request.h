@@ -41,19 +41,27 @@ class Request;
 // The requests that wait for somebody: what an INTERRUPT or the end of the mount can reach.
 class Parked {
  public:
-  uint64_t add(std::weak_ptr<Request> request) EXCLUDES(mu_);
+  // directory: the one whose lock the kernel holds while it waits; 0: none.
+  uint64_t add(std::weak_ptr<Request> request, uint64_t directory) EXCLUDES(mu_);
   void remove(uint64_t id) EXCLUDES(mu_);
   std::shared_ptr<Request> find(uint64_t id) EXCLUDES(mu_);
   // Answers everything that waits. For the end of the mount.
   void answer_all(int err) EXCLUDES(mu_);
   size_t size() EXCLUDES(mu_);
+  // A LOOKUP or READDIR in that directory waits.
+  bool directory_waits(uint64_t nodeid) EXCLUDES(mu_);
   Gate& gate() { return gate_; }
 
  private:
   Gate gate_;
   Mutex mu_;
   uint64_t last_id_ GUARDED_BY(mu_) = 0;
-  std::unordered_map<uint64_t, std::weak_ptr<Request>> waiting_ GUARDED_BY(mu_);
+  struct Waiter {
+    std::weak_ptr<Request> request;
+    uint64_t directory;
+  };
+  std::unordered_map<uint64_t, Waiter> waiting_ GUARDED_BY(mu_);
+  std::unordered_map<uint64_t, size_t> directories_ GUARDED_BY(mu_);  // with waiters
 };
 
 class Request : public std::enable_shared_from_this<Request> {
@@ -64,7 +72,7 @@ class Request : public std::enable_shared_from_this<Request> {
   Request& operator=(const Request&) = delete;
 
   // Call as the last thing of an operation, unless it answered itself.
-  void park();
+  void park(uint64_t directory = 0);
   // True for exactly one caller, who then replies.
   bool claim();
 

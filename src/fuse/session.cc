@@ -206,6 +206,8 @@ void Session::invalidate_attributes(uint64_t nodeid) {
 
 void Session::invalidate_pages(uint64_t nodeid) { fuse_lowlevel_notify_inval_inode(session_, nodeid, 0, 0); }
 
+bool Session::directory_waits(uint64_t nodeid) { return ops_->parked().directory_waits(nodeid); }
+
 void Session::invalidate_entry(uint64_t parent, const std::string& name) {
   fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
 }

@@ -53,6 +53,7 @@ class Session : private NotifySink {
 
   void invalidate_attributes(uint64_t nodeid) override;
   void invalidate_pages(uint64_t nodeid) override;
+  bool directory_waits(uint64_t nodeid) override;
   void invalidate_entry(uint64_t parent, const std::string& name) override;
 
   const Options options_;

@@ -18,7 +18,8 @@ struct Caller {
   std::atomic<bool> done{false};
   std::atomic<int> err{0};
   std::thread thread;
-  explicit Caller(std::function<long()> call) {
+  FakeFilesystem& fs;
+  Caller(FakeFilesystem& f, std::function<long()> call) : fs(f) {
     struct sigaction sa {};
     sa.sa_handler = [](int) {};
     ::sigaction(SIGUSR1, &sa, nullptr);
@@ -27,7 +28,10 @@ struct Caller {
       done = true;
     });
   }
-  ~Caller() { thread.join(); }
+  ~Caller() {
+    fs.unstall();  // a test that failed must not hang
+    thread.join();
+  }
   void signal() { ::pthread_kill(thread.native_handle(), SIGUSR1); }
 };
 
@@ -48,13 +52,13 @@ TEST_CASE("64 stalled operations of every kind do not delay hits", "[mount]") {
   {
     std::vector<std::unique_ptr<Caller>> callers;
     for (int i = 0; i < 32; ++i) {
-      callers.push_back(std::make_unique<Caller>([&m, i] {
+      callers.push_back(std::make_unique<Caller>(*m.fs, [&m, i] {
         struct stat s {};
         return ::stat(m.at("slow/x" + std::to_string(i)).c_str(), &s);
       }));
     }
     for (int i = 0; i < 32; ++i) {
-      callers.push_back(std::make_unique<Caller>([&m] { return m.open("big") ? 0 : -1; }));
+      callers.push_back(std::make_unique<Caller>(*m.fs, [&m] { return m.open("big") ? 0 : -1; }));
     }
     CHECK(eventually([&] { return m.fs->held() == 64; }));
     for (int i = 0; i < 200; ++i) {
@@ -67,6 +71,33 @@ TEST_CASE("64 stalled operations of every kind do not delay hits", "[mount]") {
     CHECK(eventually([&] { return m.session->waiting_requests() == 0; }));
   }
   CHECK(eventually([&] { return m.fs->open_files == 0; }));
+}
+
+TEST_CASE("a removal announced beside a stalled LOOKUP holds up no other LOOKUP", "[mount]") {
+  SKIP_WITHOUT_FUSE();
+  MountFixture m;
+  const uint64_t d = m.fs->add_dir(1, "d");
+  m.fs->add_file(d, "gone", "x", false);
+  m.mount();
+  REQUIRE(m.stat("d/gone").st_ino != 0);
+  m.fs->stall(FakeFilesystem::kLookup, d);
+  auto look = [&m](const char* name) {
+    return [&m, name] {
+      struct stat s {};
+      return ::stat(m.at(name).c_str(), &s);
+    };
+  };
+  {
+    Caller first(*m.fs, look("d/x"));
+    REQUIRE(eventually([&] { return m.session->waiting_requests() == 1; }));
+    m.fs->remove(d, "gone");
+    m.notifier.inode_changed(1);  // sent after the name: the notifier has been there
+    REQUIRE(eventually([&] { return !m.notifier.unsettled(1); }));
+    Caller second(*m.fs, look("d/z"));
+    CHECK(eventually([&] { return m.fs->held() == 2; }));
+    m.fs->unstall();
+  }
+  CHECK(eventually([&] { return m.stat("d/gone").st_ino == 0; }));
 }
 
 TEST_CASE("a signal ends a stalled call with EINTR and leaves nothing behind", "[mount]") {
@@ -92,7 +123,7 @@ TEST_CASE("a signal ends a stalled call with EINTR and leaves nothing behind", "
     call = [&] { return ::stat(m.at("other").c_str(), &s); };
   }
   {
-    Caller caller(call);
+    Caller caller(*m.fs, call);
     REQUIRE(eventually([&] { return m.fs->held() == 1 && m.session->waiting_requests() == 1; }));
     CHECK(eventually([&] {
       caller.signal();
@@ -139,11 +170,11 @@ TEST_CASE("the mount ends while requests wait: they fail, nothing hangs", "[moun
   m.fs->stall(FakeFilesystem::kRead);
   m.fs->stall(FakeFilesystem::kLookup);
   {
-    Caller reader([&] {
+    Caller reader(*m.fs, [&] {
       char c;
       return ::pread(held.get(), &c, 1, 0);
     });
-    Caller looker([&] {
+    Caller looker(*m.fs, [&] {
       struct stat s {};
       return ::stat(m.at("x").c_str(), &s);
     });
@@ -187,7 +218,7 @@ TEST_CASE("a mount taken off lazily with a reader waiting ends as well", "[mount
   m.mount();
   UniqueFd held = m.open("f");
   m.fs->stall(FakeFilesystem::kRead);
-  Caller reader([&] {
+  Caller reader(*m.fs, [&] {
     char c;
     return ::pread(held.get(), &c, 1, 0);
   });

@@ -1,5 +1,6 @@
 #include "fuse/notifier.h"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 
@@ -15,9 +16,11 @@ class SlowKernel : public NotifySink {
  public:
   void invalidate_attributes(uint64_t nodeid) override { note("attr " + std::to_string(nodeid)); }
   void invalidate_pages(uint64_t nodeid) override { note("pages " + std::to_string(nodeid)); }
+  bool directory_waits(uint64_t nodeid) override { return nodeid == busy; }
   void invalidate_entry(uint64_t parent, const std::string& name) override {
     note("entry " + std::to_string(parent) + "/" + name);
   }
+  std::atomic<uint64_t> busy{0};
   void block() {
     MutexLock lock(mu_);
     blocked_ = true;
@@ -98,6 +101,23 @@ TEST_CASE("names go before attributes, pages are reported back", "[notifier]") {
   n.stop();
   CHECK(kernel.seen() == std::vector<std::string>{"attr 1", "entry 1/x", "attr 8", "pages 7"});
   CHECK(dropped == 73);
+}
+
+TEST_CASE("a name in a busy directory waits, the others do not", "[notifier]") {
+  SlowKernel kernel;
+  Notifier n;
+  kernel.busy = 3;
+  n.start(
+      &kernel, [](uint64_t ino) { return std::vector<uint64_t>{ino}; }, [](uint64_t, uint64_t) {});
+  n.entry_removed(3, "a");
+  n.entry_removed(4, "b");
+  n.inode_changed(5);
+  REQUIRE(kernel.wait_for(2));
+  CHECK(kernel.seen() == std::vector<std::string>{"entry 4/b", "attr 5"});
+  kernel.busy = 0;
+  REQUIRE(kernel.wait_for(3));
+  CHECK(kernel.seen()[2] == "entry 3/a");
+  n.stop();
 }
 
 TEST_CASE("every code has an errno, and none is one the kernel takes as a switch", "[errno]") {
