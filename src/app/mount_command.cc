@@ -1,7 +1,9 @@
 #include "app/mount_command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -82,6 +84,12 @@ int mount_command(const config::Config& config, const config::Environment& env) 
   auto credentials = find_credentials(config, env);
   if (!credentials) return launcher.fail(credentials.error().message);
   if (auto status = check_fuse_device(); !status) return launcher.fail(status.error().message);
+  const auto& words = config.kernel_options;
+  const bool others =
+      config.allow_other || std::find(words.begin(), words.end(), "allow_root") != words.end();
+  if (others && ::geteuid() != 0) {
+    if (auto status = check_allow_other(); !status) return launcher.fail(status.error().message);
+  }
   if (const auto exit_code = launcher.launch()) return *exit_code;
   return serve(config, *mount_point, std::move(*credentials), launcher);
 }

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "base/unique_fd.h"
 #include "fuse/mountpoint.h"
@@ -65,6 +67,20 @@ Status check_fuse_device() {
           "/dev/fuse cannot be opened ({}): give this user access to it (chmod 666), a container needs "
           "--device /dev/fuse --cap-add SYS_ADMIN",
           std::strerror(errno))};
+}
+
+Status check_allow_other(const std::string& fuse_conf) {
+  std::ifstream file(fuse_conf);
+  for (std::string line; std::getline(file, line);) {
+    std::string word;
+    std::istringstream(line) >> word;
+    if (word == "user_allow_other") return {};
+  }
+  return Error{
+      Code::kAccessDenied,
+      fmt::format(
+          "allow_other needs the line user_allow_other in {}: add it as root, or leave allow_other out",
+          fuse_conf)};
 }
 
 }  // namespace s3cache::app

@@ -19,4 +19,8 @@ Status check_cache_outside(const std::string& mount_point, const std::string& ca
 // The kernel's side: /dev/fuse can be opened.
 Status check_fuse_device();
 
+// allow_other and allow_root of a plain user need a line in fuse.conf; fusermount3 would say so on the
+// standard error.
+Status check_allow_other(const std::string& fuse_conf = "/etc/fuse.conf");
+
 }  // namespace s3cache::app

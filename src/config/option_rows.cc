@@ -1,6 +1,8 @@
 // The rows of the option table, by group, sorted by name inside a group. Everything an option is stands in
 // its row.
+#include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "config/option_builders.h"
@@ -220,8 +222,57 @@ Rows log_rows() {
   };
 }
 
-Rows mount_rows() {
+// Words of mount(8) and of the kernel, most of which every fstab line may hold.
+Rows mount_word_rows() {
   constexpr sv kTimes = "access times are never stored";
+  return {
+      accepted("_netdev", kForMount),
+      kernel("allow_root", "let root in as well"),
+      kernel("async", "the kernel's default"),
+      kernel("atime", "the kernel's default; access times are never stored"),
+      accepted("auto", kForMount),
+      accepted("auto_cache", kAlways),
+      kernel("auto_unmount", "let fusermount3 unmount should the daemon die"),
+      accepted("big_writes", kAlways),
+      accepted("comment", kForMount),
+      accepted("default_permissions", kAlways),
+      accepted("defaults", kForMount),
+      kernel("dev", "allow device files"),
+      accepted("diratime", kTimes),
+      kernel("dirsync", "folder updates are synchronous"),
+      kernel("exec", "allow programs to run"),
+      accepted("group", kForMount),
+      accepted("intr", kNotNeeded),
+      accepted("kernel_cache", kAlways),
+      accepted("large_read", kAlways),
+      kernel("noatime", "never update access times"),
+      accepted("noauto", kForMount),
+      accepted("nobootwait", kForMount),
+      kernel("nodev", "no device files"),
+      accepted("nodiratime", kTimes),
+      kernel("noexec", "no programs run from this mount"),
+      accepted("nofail", kForMount),
+      accepted("norelatime", kTimes),
+      accepted("nostrictatime", kTimes),
+      kernel("nosuid", "set-user-id bits have no effect"),
+      accepted("nouser", kForMount),
+      accepted("owner", kForMount),
+      accepted("relatime", kTimes),
+      accepted("remember", kNotNeeded),
+      accepted("ro", kAlways),
+      accepted("rw", kReadOnly),
+      accepted("setuid", kForMount),
+      accepted("strictatime", kTimes),
+      kernel("suid", "set-user-id bits have effect"),
+      kernel("sync", "writes are synchronous"),
+      accepted("use_ino", kAlways),
+      accepted("user", kForMount),
+      accepted("users", kForMount),
+      accepted("x-*", "for mount(8) and systemd"),
+  };
+}
+
+Rows mount_rows() {
   Option uid = {.name = "uid",
                 .type = Type::kUser,
                 .field = &Config::uid,
@@ -235,72 +286,33 @@ Rows mount_rows() {
                 .default_note = "as stored, else the caller's",
                 .help = "show this group, a number or a name, on everything"};
   return {
-      accepted("_netdev", kForMount),
       flag("allow_other", &Config::allow_other,
            "let other users in; a plain user needs user_allow_other in fuse.conf"),
-      kernel("allow_root", "let root in as well"),
-      kernel("async", "the kernel's default"),
-      kernel("atime", "the kernel's default; access times are never stored"),
-      accepted("auto", kForMount),
-      accepted("auto_cache", kAlways),
-      kernel("auto_unmount", "let fusermount3 unmount should the daemon die"),
-      accepted("big_writes", kAlways),
-      accepted("comment", kForMount),
-      accepted("default_permissions", kAlways),
-      accepted("defaults", kForMount),
       ignored("delay_connect", "the bucket is checked at start"),
-      kernel("dev", "allow device files"),
-      accepted("diratime", kTimes),
       ignored("direct_io", "clean files keep their page cache"),
-      kernel("dirsync", "folder updates are synchronous"),
-      kernel("exec", "allow programs to run"),
       text("fsname", &Config::fsname, "NAME", "source shown by mount and df"),
       gid,
-      accepted("group", kForMount),
-      accepted("intr", kNotNeeded),
-      accepted("kernel_cache", kAlways),
-      accepted("large_read", kAlways),
       number("max_background", &Config::max_background, 1, 65535, "requests that the kernel keeps in flight"),
       ignored("max_read", "reads are as large as the kernel makes them"),
       ignored("max_write", kReadOnly),
       octal("mp_umask", &Config::mp_umask, "none",
             "with allow_other: permission bits to hide of the mount point itself"),
       ignored("noac", "use stat_cache_expire=0"),
-      kernel("noatime", "never update access times"),
-      accepted("noauto", kForMount),
-      accepted("nobootwait", kForMount),
-      kernel("nodev", "no device files"),
-      accepted("nodiratime", kTimes),
-      kernel("noexec", "no programs run from this mount"),
-      accepted("nofail", kForMount),
       flag("nonempty", &Config::nonempty, "mount over a folder that has entries"),
-      accepted("norelatime", kTimes),
-      accepted("nostrictatime", kTimes),
-      kernel("nosuid", "set-user-id bits have no effect"),
-      accepted("nouser", kForMount),
-      accepted("owner", kForMount),
-      accepted("relatime", kTimes),
-      accepted("remember", kNotNeeded),
-      accepted("ro", kAlways),
-      accepted("rw", kReadOnly),
-      accepted("setuid", kForMount),
-      accepted("strictatime", kTimes),
       text("subtype", &Config::subtype, "NAME", "the type shown is fuse.NAME"),
-      kernel("suid", "set-user-id bits have effect"),
-      kernel("sync", "writes are synchronous"),
       uid,
       octal("umask", &Config::umask, "none", "permission bits to hide of everything"),
-      accepted("use_ino", kAlways),
-      accepted("user", kForMount),
-      accepted("users", kForMount),
-      accepted("x-*", "for mount(8) and systemd"),
   };
 }
 
 Rows all_rows() {
+  Rows mount = mount_rows();
+  const Rows words = mount_word_rows();
+  mount.insert(mount.end(), words.begin(), words.end());
+  std::sort(mount.begin(), mount.end(), [](const Option& a, const Option& b) { return a.name < b.name; });
   const std::array<Rows, 9> groups = {bucket_rows(),   credential_rows(), cache_rows(),
                                       metadata_rows(), reading_rows(),    writing_rows(),
-                                      network_rows(),  log_rows(),        mount_rows()};
+                                      network_rows(),  log_rows(),        std::move(mount)};
   Rows rows;
   for (size_t g = 0; g < groups.size(); ++g) {
     for (Option row : groups[g]) {

@@ -90,3 +90,15 @@ TEST_CASE("a cache folder beside the mount point is fine, one inside is not") {
   CHECK(app::check_cache_outside("/mnt/a", "/mnt/a/b").is(Code::kInvalid));
   CHECK(app::check_cache_outside("/", "/tmp").is(Code::kInvalid));
 }
+
+TEST_CASE("allow_other of a plain user needs its line in fuse.conf") {
+  const Scene scene;
+  const std::string conf = scene.root + "/fuse.conf";
+  CHECK(app::check_allow_other(conf).is(Code::kAccessDenied));
+  std::ofstream(conf) << "# user_allow_other\nmount_max = 5\n";
+  CHECK(app::check_allow_other(conf).error().message == "allow_other needs the line user_allow_other in " +
+                                                            conf +
+                                                            ": add it as root, or leave allow_other out");
+  std::ofstream(conf) << " user_allow_other\n";
+  CHECK(app::check_allow_other(conf).ok());
+}
