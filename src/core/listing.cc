@@ -49,6 +49,22 @@ bool Listing::wait(uint64_t generation, std::function<void()> wake) {
   return true;
 }
 
+bool Listing::wait_for_name(uint64_t generation, int pages, std::function<void()> wake) {
+  s3::RequestId promote = 0;
+  {
+    MutexLock lock(mu_);
+    if (generation_ == generation) {
+      const bool under_way = in_flight_ || draining_ || !pages_.empty();
+      if (done_ || error_ || asked_ > pages || !under_way) return false;
+      waiters_.push_back(std::move(wake));
+      if (std::exchange(background_, false)) promote = request_;
+    }
+  }
+  if (promote != 0) c_.s3.promote(promote);
+  if (wake) wake();
+  return true;
+}
+
 void Listing::add_reader() {
   {
     MutexLock lock(mu_);

@@ -48,6 +48,10 @@ class Listing : public std::enable_shared_from_this<Listing> {
   // Calls `wake` once the generation is past this one. False: it is already, `wake` is not called.
   bool wait(uint64_t generation, std::function<void()> wake);
 
+  // For a name that nobody knows yet: calls `wake` after the next page of a listing that is under way, if it
+  // is among the first `pages` (at once, if the generation has moved on). False: not worth waiting for.
+  bool wait_for_name(uint64_t generation, int pages, std::function<void()> wake);
+
   void add_reader();
   void drop_reader();
   // At least this many pages in all, reader or not; or this many beyond those asked for.

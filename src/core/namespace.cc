@@ -71,16 +71,35 @@ void NamespaceImpl::resolve_cold(const Question& question, uint64_t parent, cons
 void NamespaceImpl::lookup(Caller caller, uint64_t parent, std::string_view name,
                            Callback<LookupReply> done) {
   c_.lookups++;
+  lookup_name(caller, parent, name, std::move(done));
+}
+
+// A directory that is walked by names is being listed: its next pages answer sooner, and for less, than a
+// LIST for each name. Only the first pages are waited for, so that a huge directory does not hold its lookups
+// up.
+bool NamespaceImpl::await_listing(const std::shared_ptr<Listing>& listing, uint64_t generation, Caller caller,
+                                  uint64_t parent, std::string_view name, const Callback<LookupReply>& done) {
+  return listing && listing->wait_for_name(generation, kWalkPages, [=, this, again = std::string(name)] {
+    lookup_name(caller, parent, again, done);
+  });
+}
+
+void NamespaceImpl::lookup_name(Caller caller, uint64_t parent, std::string_view name,
+                                Callback<LookupReply> done) {
   if (name.size() > kMaxName) return done(Error{Code::kNameTooLong, "a name of over 255 bytes"});
   if (!nameable(name)) return done(LookupReply{false, {}, 0});
   const auto directory = c_.inodes.get(parent);
   if (!directory.ok()) return done(Error{Code::kStale, directory.error().message});
   if (directory->kind != Kind::kDirectory) return done(Error{Code::kNotDirectory, directory->name});
+  const auto listing = listings_.find(parent);
+  const uint64_t generation = listing ? listing->view().generation : 0;
   const auto state = records_.load(parent, name);
   if (!state.ok()) return done(state.error());
 
-  const Question question = arrive(caller, parent, name);
   Verdict verdict = judge(parent, name, *state);
+  const bool unknown = verdict.what == Verdict::What::kAsk && !verdict.resolved.found;
+  if (unknown && await_listing(listing, generation, caller, parent, name, done)) return;
+  const Question question = arrive(caller, parent, name);
   auto reply = [this, done = std::move(done)](const Result<Resolved>& resolved) {
     if (!resolved.ok()) return done(resolved.error());
     done(reply_of(*resolved));

@@ -47,6 +47,9 @@ class NamespaceImpl : public Namespace {
     Resolved resolved;
   };
 
+  void lookup_name(Caller caller, uint64_t parent, std::string_view name, Callback<LookupReply> done);
+  bool await_listing(const std::shared_ptr<Listing>& listing, uint64_t generation, Caller caller,
+                     uint64_t parent, std::string_view name, const Callback<LookupReply>& done);
   Verdict judge(uint64_t parent, std::string_view name, const NameState& state);
   Question arrive(Caller caller, uint64_t parent, std::string_view name);
   void resolve_cold(const Question& question, uint64_t parent, const std::string& name,

@@ -2,7 +2,7 @@
 //
 // One writer thread commits groups: apply() puts a batch into the overlay, where every later read sees it at
 // once, and returns; the writer takes what has gathered and commits it in one fully synced transaction (0.3
-// ms each). Callers that wait for durability make the writer start at once; others may be held back a few ms
+// ms each). Callers that wait for durability make the writer start at once; others may be held back 50 ms
 // to group. A batch is atomic: on disk all of it or nothing, and batches become durable in the order of
 // apply().
 //
