@@ -57,6 +57,7 @@ TEST_CASE("what a killed mount left is removed, what is in use or young stays") 
   CHECK(fs::exists((*first)->path()));
   CHECK(fs::exists(other));
   CHECK(fs::exists(target));
+  CHECK(fs::is_symlink(tmp.path + "/s3cache-private-link01"));  // not ours to follow or to remove
 }
 
 TEST_CASE("a tmpdir that cannot be used is named, with the way out") {
