@@ -11,6 +11,9 @@
 namespace s3cache::app {
 namespace {
 
+constexpr int64_t kLeastBallast = 1 << 20,
+                  kMostBallast = 8 << 20;  // bytes for LMDB's last commits on a full disk
+
 log::Level log_level(const std::string& name) {
   if (name == "silent") return log::Level::kSilent;
   if (name.starts_with("crit")) return log::Level::kCritical;
@@ -96,6 +99,9 @@ cache::CacheDirOptions cache_dir_options(const config::Config& config, const std
   options.identity = config.url + service + "\n" + config.bucket + "\n" + config.prefix;
   options.bucket = config.bucket;
   options.create_root = !config.check_cache_dir_exist;
+  // It counts as part of the cache, so a small cache gets a small one.
+  if (config.cache_size > 0)
+    options.ballast_bytes = std::clamp(config.cache_size / 64, kLeastBallast, kMostBallast);
   return options;
 }
 

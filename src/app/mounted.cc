@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 // A cache with less than this would hold next to nothing.
 constexpr int64_t kLeastRoom = 16 * kMiB;
+// Address space for some 80 million names: growing later would make every reader wait.
+constexpr size_t kStoreMap = size_t{16} << 30;
 
 // libfuse's own lines go where all others go, and not to the standard error, where a start says one line.
 void log_of_libfuse(fuse_log_level level, const char* format, va_list arguments) {
@@ -122,6 +124,7 @@ Status Mounted::check_room() {
 Status Mounted::open_store() {
   meta::Options options;
   options.path = dir_->store_path();
+  options.initial_map_bytes = kStoreMap;
   auto store = meta::MetaStore::open(options);
   if (store.is(Code::kCorrupt)) {
     log::warn("{}: the cache starts afresh", store.error().message);

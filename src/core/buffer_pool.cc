@@ -29,17 +29,31 @@ size_t BufferPool::in_use() const {
 }
 
 bool BufferPool::take(size_t count, bool background, std::vector<Unit>& out) {
-  std::vector<std::byte*> got;
   {
     MutexLock lock(mu_);
     const size_t usable = background ? capacity_ - capacity_ / 4 : capacity_;
-    // An oversized foreground request gets through alone rather than never.
-    const bool fits = in_use_ + count <= usable || (!background && in_use_ == 0);
-    if (!fits) {
+    if (in_use_ + count > usable) {
       refused_ = true;
       return false;
     }
     in_use_ += count;
+  }
+  return hand_out(count, out);
+}
+
+bool BufferPool::take_over_limit(size_t count, std::vector<Unit>& out) {
+  {
+    MutexLock lock(mu_);
+    in_use_ += count;
+  }
+  return hand_out(count, out);
+}
+
+// The units are counted already; what cannot be had is counted off again.
+bool BufferPool::hand_out(size_t count, std::vector<Unit>& out) {
+  std::vector<std::byte*> got;
+  {
+    MutexLock lock(mu_);
     while (got.size() < count && !idle_.empty()) {
       got.push_back(idle_.back());
       idle_.pop_back();
@@ -53,7 +67,6 @@ bool BufferPool::take(size_t count, bool background, std::vector<Unit>& out) {
   for (std::byte* p : got) out.emplace_back(p, [this](std::byte* q) { give(q); });
   if (got.size() == count) return true;
   {
-    // The kernel has no memory left: what was taken goes back through the deleters.
     MutexLock lock(mu_);
     in_use_ -= count - got.size();
     refused_ = true;

@@ -29,6 +29,8 @@ class BufferPool {
   using Unit = std::shared_ptr<std::byte>;
   // All `count` units or none.
   bool take(size_t count, bool background, std::vector<Unit>& out);
+  // Past the limit, for the one segment without which nothing would move. False: the kernel has no memory.
+  bool take_over_limit(size_t count, std::vector<Unit>& out);
   // Called (without a lock, on whatever thread) after units came back while somebody had been refused.
   // REQUIRES: set before the first take().
   void on_available(std::function<void()> wake) { wake_ = std::move(wake); }
@@ -37,6 +39,7 @@ class BufferPool {
   size_t in_use() const;
 
  private:
+  bool hand_out(size_t count, std::vector<Unit>& out);
   void give(std::byte* data);
 
   const size_t capacity_;

@@ -1,5 +1,7 @@
 #include "core/cache_space.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -121,6 +123,21 @@ bool CacheSpace::reserve(uint64_t key, int64_t length) {
     for (uint64_t fid : admission.victims) evict_locked(fid, 0);
   }
   return budget_.reserve(bytes);
+}
+
+void CacheSpace::account_overhead() {
+  struct stat ballast {};
+  const bool has_ballast = ::stat((dir_.path() + "/ballast").c_str(), &ballast) == 0;
+  const int64_t now =
+      static_cast<int64_t>(store_.stats().file_bytes) + (has_ballast ? ballast.st_blocks * 512 : 0);
+  MutexLock lock(mu_);
+  if (now > overhead_) budget_.add_used(now - overhead_);
+  if (now < overhead_) budget_.freed(overhead_ - now);
+  overhead_ = now;
+  // The store grew into a full cache: data makes room for it, whatever the policy thinks of a new-comer.
+  if (!restored()) return;
+  if (const int64_t over = budget_.shortfall(0); over > 0)
+    for (uint64_t fid : policy_.oldest(over)) evict_locked(fid, 0);
 }
 
 void CacheSpace::evict(uint64_t fid, int64_t bytes) {

@@ -42,6 +42,10 @@ class CacheSpace {
   // record.
   void evict(uint64_t fid, int64_t bytes);
 
+  // Counts what the folder holds besides data (store, ballast) as used. Call it now and then: the store
+  // grows.
+  void account_overhead();
+
   cache::EvictionPolicy& policy() { return policy_; }
   cache::Budget& budget() { return budget_; }
 
@@ -64,6 +68,7 @@ class CacheSpace {
   std::atomic<bool> restored_{false};
   std::atomic<bool> stopping_{false};
   Mutex mu_;
+  int64_t overhead_ GUARDED_BY(mu_) = 0;
   std::thread restorer_;
 };
 

@@ -32,7 +32,7 @@ Content::Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cac
       file_(std::move(file)),
       sealed_(full),
       readahead_(readahead) {
-  inserted_ = file_ && file_->valid_bytes() > 0;
+  inserted_ = recorded_ = file_ && file_->valid_bytes() > 0;
 }
 
 Content::~Content() { host_.closing(*this); }

@@ -53,6 +53,8 @@ class ContentHost {
   virtual void post_disk(std::function<void()> job) = 0;
   // Bytes became valid; `full` once, when the last page came in: the host writes the records.
   virtual void progressed(Content& content, bool full) = 0;
+  // The transfer of a segment that start() took on is over.
+  virtual void ended() = 0;
   // A segment stays in RAM: the host may ask for it back by drop_ram().
   virtual void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) = 0;
   // S3 has another version now.
@@ -97,18 +99,27 @@ class Content : public std::enable_shared_from_this<Content> {
   void begin(const std::shared_ptr<Segment>& segment, std::vector<BufferPool::Unit> units);
   void set_request(const std::shared_ptr<Segment>& segment, s3::RequestId request);
   std::shared_ptr<s3::GetSink> make_sink(std::shared_ptr<Segment> segment);
-  // Drops the RAM segment at `offset` if nobody waits for it. Returns the units given back.
-  size_t drop_ram(int64_t offset);
+  // Drops the RAM segment at `offset`, unless somebody waits for it.
+  enum class Drop : uint8_t { kDropped, kWanted, kGone };
+  Drop drop_ram(int64_t offset);
   // True for the one caller that may seal this content.
   bool claim_seal() { return !seal_claimed_.exchange(true); }
   // True for the first caller: the eviction policy learns of a file once, then of its growth.
   bool claim_insert() { return !inserted_.exchange(true); }
+  // True once `bytes` more than at the last time are valid.
+  bool claim_unrecorded(int64_t bytes) {
+    const int64_t valid = cached_bytes(), last = recorded_bytes_.load();
+    return valid - last >= bytes && recorded_bytes_.exchange(valid) == last;
+  }
   // True while no record of the latest progress is queued; end_move() comes before the record is written.
   bool claim_move() { return !moving_.exchange(true); }
   void end_move() { moving_.store(false); }
-  // The inode went on to another version before this one was recorded: its file goes with the last handle.
-  void mark_orphan() { orphan_.store(true); }
-  bool orphan() const { return orphan_.load(); }
+  // Found stale: a later open of the same version starts afresh, so this one records no more progress.
+  void detach() { detached_.store(true); }
+  bool detached() const { return detached_.load(); }
+  // Its cache file has a record; without one it goes with the last handle.
+  void mark_recorded() { recorded_.store(true); }
+  bool recorded() const { return recorded_.load(); }
   void mark_sealed() { sealed_.store(true, std::memory_order_release); }
 
  private:
@@ -144,19 +155,21 @@ class Content : public std::enable_shared_from_this<Content> {
   void check_whole();
 
   // Transfer events (network thread) and the disk's answer (disk pool).
-  bool headers(const s3::ObjectInfo& info);
+  bool headers(const std::shared_ptr<Segment>& segment, const s3::ObjectInfo& info);
   void arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data);
   void ended(const std::shared_ptr<Segment>& segment, const Status& status);
   void store_unit(const std::shared_ptr<Segment>& segment, size_t unit);
   void finish_segment(const std::shared_ptr<Segment>& segment) REQUIRES(mu_);
-  void fail(const std::shared_ptr<Segment>& segment, const Error& error);
+  void fail(const std::shared_ptr<Segment>& segment, const Error& transfer);
 
   ContentHost& host_;
   const ContentId id_;
   const Attr attr_;
   const std::unique_ptr<cache::CacheFile> file_;
   std::atomic<bool> sealed_;
-  std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, orphan_{false};
+  std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, detached_{false},
+      recorded_{false};
+  std::atomic<int64_t> recorded_bytes_{0};
   mutable Mutex mu_;
   Readahead readahead_ GUARDED_BY(mu_);
   std::map<int64_t, std::shared_ptr<Segment>> segments_ GUARDED_BY(mu_);

@@ -17,6 +17,10 @@ namespace {
 // How late the pages of a partial file may be recorded, and how often files become safe against a power cut.
 constexpr auto kTick = std::chrono::milliseconds(100);
 constexpr int64_t kSyncEveryMs = 30'000;
+// The store grows by some MiB a second at most.
+constexpr uint64_t kOverheadTicks = 5;
+// A fast download is recorded, durably, at least this often: what a SIGKILL makes it fetch again.
+constexpr int64_t kRecordBytes = 8 << 20;
 // Contents probed by a LOOKUP that wait for their OPEN: more than any number of threads between the two.
 constexpr size_t kRecent = 256;
 
@@ -158,18 +162,25 @@ void ContentTable::progressed(Content& content, bool full) {
     content.mark_sealed();
     return;
   }
-  if (content.sealed() || !content.claim_move()) return;
+  if (content.sealed()) return;
+  if (content.claim_unrecorded(kRecordBytes)) {
+    record(content, false);
+    store_.apply({}, [](const Status&) {});  // somebody waits: the writer commits now instead of gathering
+    return;
+  }
+  if (!content.claim_move()) return;
   MutexLock lock(mu_);
   moved_.push_back(content.shared_from_this());
 }
 
 void ContentTable::record(Content& content, bool sealed) {
   MutexLock lock(record_mu_);
-  if (!sealed && content.sealed()) return;
+  if (content.detached() || (!sealed && content.sealed())) return;
   if (!write_content_record(inodes_, content, sealed, policy_key(content.id()), clock_.wall_s())) {
-    content.mark_orphan();
+    content.detach();
     return;
   }
+  content.mark_recorded();
   MutexLock list(mu_);
   unsynced_.push_back(content.fid());
 }
@@ -191,17 +202,29 @@ void ContentTable::kept_in_ram(const std::shared_ptr<Content>& content, int64_t 
 }
 
 void ContentTable::went_stale(Content& content) {
+  content.detach();
+  std::shared_ptr<Content> current;  // dies after the lock: a Content's end comes back to closing()
+  {
+    MutexLock lock(mu_);
+    const auto it = contents_.find({content.id().ino, content.id().version});
+    current = it == contents_.end() ? nullptr : it->second.lock();
+    if (current.get() == &content) contents_.erase(it);
+  }
   if (namespace_) namespace_->expire(content.id().ino);
 }
 
 void ContentTable::closing(Content& content) {
-  if (content.orphan()) return space_.evict(content.fid(), content.cached_bytes());
-  const Key key{content.id().ino, content.id().version};
-  MutexLock lock(mu_);
-  const auto it = contents_.find(key);
-  if (it != contents_.end() && !it->second.expired()) return;  // opened again: it holds the same file now
-  if (it != contents_.end()) contents_.erase(it);
-  if (content.fid() != 0) space_.policy().set_evictable(content.fid(), true);
+  const uint64_t fid = content.fid();
+  const bool leftover = fid != 0 && !content.recorded() && content.cached_bytes() > 0;
+  {
+    MutexLock lock(mu_);
+    const auto it = contents_.find({content.id().ino, content.id().version});
+    // Opened again meanwhile: unless this one was detached, the other holds the same file now.
+    const bool again = it != contents_.end() && !it->second.expired();
+    if (it != contents_.end() && !again) contents_.erase(it);
+    if (fid != 0 && !again) space_.policy().set_evictable(fid, true);
+  }
+  if (leftover) space_.evict(fid, content.cached_bytes());
 }
 
 bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
@@ -228,11 +251,13 @@ bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode
 
 void ContentTable::tick() {
   int64_t synced_at = clock_.mono_ms();
+  uint64_t ticks = 0;
   MutexLock lock(mu_);
   while (!stopping_) {
     wake_.wait_for(mu_, kTick);
     lock.unlock();
     persist_all();
+    if (++ticks % kOverheadTicks == 0) space_.account_overhead();
     if (clock_.mono_ms() - synced_at >= kSyncEveryMs) {
       sync_recent();
       synced_at = clock_.mono_ms();

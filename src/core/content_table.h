@@ -59,6 +59,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   void stored(Content& content, int64_t bytes) override;
   void post_disk(std::function<void()> job) override { workers_.post(std::move(job)); }
   void progressed(Content& content, bool full) override;
+  void ended() override { fetcher_.ended(); }
   void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) override;
   void went_stale(Content& content) override;
   void closing(Content& content) override;

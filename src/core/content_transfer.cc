@@ -13,7 +13,7 @@ class SegmentSink : public s3::GetSink {
  public:
   SegmentSink(std::shared_ptr<Content> content, std::shared_ptr<Segment> segment)
       : content_(std::move(content)), segment_(std::move(segment)) {}
-  bool on_headers(const s3::ObjectInfo& info) override { return content_->headers(info); }
+  bool on_headers(const s3::ObjectInfo& info) override { return content_->headers(segment_, info); }
   bool on_data(int64_t, std::span<const std::byte> data) override {
     content_->arrived(segment_, data);
     return true;
@@ -39,11 +39,21 @@ void Content::set_request(const std::shared_ptr<Segment>& segment, s3::RequestId
   segment->request = request;
 }
 
-bool Content::headers(const s3::ObjectInfo& info) {
-  const bool same = info.size == id_.size && (info.etag.empty() || id_.etag.empty() || info.etag == id_.etag);
+bool Content::headers(const std::shared_ptr<Segment>& segment, const s3::ObjectInfo& info) {
+  // The same version with another length, or a version tag that is suddenly missing, is no answer about this
+  // object: an error page or a body cut on the way. Another tag is another version.
+  const bool same_tag = info.etag == id_.etag || id_.etag.empty();
+  const bool nonsense = (!info.etag.empty() && info.etag == id_.etag && info.size != id_.size) ||
+                        (info.etag.empty() && !id_.etag.empty());
+  const bool same = same_tag && info.size == id_.size;
   std::vector<s3::HeadCallback> callbacks;
   {
     MutexLock lock(mu_);
+    if (nonsense) {
+      segment->refusal =
+          Error{Code::kCorrupt, id_.key + ": the server's answer contradicts the object's listing"};
+      return false;
+    }
     if (!same) stale_ = true;
     if (!info_) info_ = info;
     callbacks.swap(on_headers_);
@@ -130,7 +140,10 @@ void Content::finish_segment(const std::shared_ptr<Segment>& segment) {
 }
 
 void Content::ended(const std::shared_ptr<Segment>& segment, const Status& status) {
-  if (!status.ok()) return fail(segment, status.error());
+  if (!status.ok()) {
+    fail(segment, status.error());
+    return host_.ended();
+  }
   bool in_ram = false;
   int64_t unreserved = 0;
   std::vector<Waiter> ready;
@@ -148,9 +161,11 @@ void Content::ended(const std::shared_ptr<Segment>& segment, const Status& statu
   // After the answers: from here on the bytes may be taken back.
   if (in_ram) host_.kept_in_ram(shared_from_this(), segment->offset);
   check_whole();
+  host_.ended();
 }
 
-void Content::fail(const std::shared_ptr<Segment>& segment, const Error& error) {
+void Content::fail(const std::shared_ptr<Segment>& segment, const Error& transfer) {
+  const Error error = segment->refusal.value_or(transfer);
   const bool replaced = error.code == Code::kStale || error.code == Code::kNotFound;
   bool stale = false;
   Error reason = error;  // what readers get; a HEAD-like caller gets the server's own word
@@ -195,23 +210,20 @@ void Content::fail(const std::shared_ptr<Segment>& segment, const Error& error) 
   for (auto& waiter : again) read_missing(std::move(waiter), false);
 }
 
-size_t Content::drop_ram(int64_t offset) {
-  std::vector<BufferPool::Unit> units;
+Content::Drop Content::drop_ram(int64_t offset) {
+  std::vector<BufferPool::Unit> units;  // given back after the lock
   MutexLock lock(mu_);
-  auto it = segments_.find(offset);
-  if (it == segments_.end()) return 0;
+  const auto it = segments_.find(offset);
+  if (it == segments_.end() || !it->second->done || it->second->to_disk) return Drop::kGone;
   Segment& segment = *it->second;
-  if (!segment.done || segment.to_disk) return 0;
   const bool wanted = std::any_of(waiters_.begin(), waiters_.end(), [&](const Waiter& w) {
     return w.offset < segment.end() && w.end() > segment.offset;
   });
-  if (wanted || !whole_.empty()) return 0;
+  if (wanted || !whole_.empty()) return Drop::kWanted;
   units.swap(segment.units);
   segments_.erase(it);
   lock.unlock();
-  const size_t n =
-      static_cast<size_t>(std::count_if(units.begin(), units.end(), [](const auto& u) { return !!u; }));
-  return n;
+  return Drop::kDropped;
 }
 
 }  // namespace s3cache::core

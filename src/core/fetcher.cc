@@ -42,9 +42,14 @@ bool Fetcher::take(const Segment& segment, std::vector<BufferPool::Unit>& units)
   return true;
 }
 
-// Gives up the oldest bytes kept in RAM. False: there are none left to give.
+// Gives up the oldest bytes kept in RAM that nobody waits for. False: there are none.
 bool Fetcher::reclaim() {
-  for (;;) {
+  size_t left = 0;
+  {
+    MutexLock lock(mu_);
+    left = in_ram_.size();
+  }
+  for (; left > 0; --left) {
     InRam oldest;
     {
       MutexLock lock(mu_);
@@ -53,8 +58,20 @@ bool Fetcher::reclaim() {
       in_ram_.pop_front();
     }
     const auto content = oldest.content.lock();
-    if (content && content->drop_ram(oldest.offset) > 0) return true;
+    if (!content) continue;
+    const Content::Drop drop = content->drop_ram(oldest.offset);
+    if (drop == Content::Drop::kDropped) return true;
+    if (drop == Content::Drop::kGone) continue;
+    MutexLock lock(mu_);
+    in_ram_.push_back(std::move(oldest));
   }
+  return false;
+}
+
+void Fetcher::ended() {
+  MutexLock lock(mu_);
+  --in_flight_;
+  if (!waiting_.empty()) workers_.post([this] { drain(); });
 }
 
 void Fetcher::kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) {
@@ -85,6 +102,10 @@ void Fetcher::launch(const Waiting& what, std::vector<BufferPool::Unit> units) {
     request.length = what.segment->length;
     request.if_match = id.etag;
   }
+  {
+    MutexLock lock(mu_);
+    ++in_flight_;
+  }
   what.content->begin(what.segment, std::move(units));
   what.content->set_request(what.segment, s3_.get(std::move(request), what.content->make_sink(what.segment)));
 }
@@ -101,8 +122,10 @@ void Fetcher::drain() {
     std::vector<BufferPool::Unit> units;
     if (!take(*next.segment, units)) {
       MutexLock lock(mu_);
-      waiting_.push_front(std::move(next));
-      return;
+      if (in_flight_ > 0 || !pool_.take_over_limit(next.segment->unit_count(), units)) {
+        waiting_.push_front(std::move(next));
+        return;
+      }
     }
     launch(next, std::move(units));
   }

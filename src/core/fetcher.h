@@ -25,6 +25,8 @@ class Fetcher {
   // False: a background segment found no memory.
   bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment);
   void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset);
+  // A started segment's transfer is over, well or not.
+  void ended();
   // Drops what waits for memory. REQUIRES: the client is shut down.
   void shutdown();
   void cancel(s3::RequestId request) { s3_.cancel(request); }
@@ -50,6 +52,7 @@ class Fetcher {
   Mutex mu_;
   std::deque<Waiting> waiting_ GUARDED_BY(mu_);
   std::deque<InRam> in_ram_ GUARDED_BY(mu_);
+  size_t in_flight_ GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace s3cache::core

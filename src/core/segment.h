@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/buffer_pool.h"
@@ -27,6 +28,7 @@ struct Segment {
   int64_t reserved = 0;  // bytes of the cache's budget taken for what is not on disk yet
   size_t stored_units = 0;
   s3::RequestId request = 0;
+  std::optional<Error> refusal;         // why the answer's headers were turned down
   std::vector<BufferPool::Unit> units;  // reset one by one as they reach the disk
 
   int64_t end() const { return offset + length; }
