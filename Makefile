@@ -66,6 +66,10 @@ $(BUILD)/s3cache: $(call objs,$(MAINS)) $(foreach f,$(FLOORS),$(call lib,$(f)))
 $(BUILD)/bench_%: $(BUILD)/tests/bench/bench_%.o $(call lib,%) $(call lib,base)
 	$(CXX) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+# Hit ratios of eviction rules: make build/cache_sim
+$(BUILD)/cache_sim: $(BUILD)/tests/bench/cache_sim.o $(call lib,cache) $(call lib,base)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	@echo "  CXX $<"

@@ -2,9 +2,12 @@
 //
 // used + reserved never exceeds the limit; `min_free` bytes stay free on the file system (checked by statvfs
 // at most every 100 ms and by what was written since). A reservation is turned into use by commit() or given
-// back by release(). A larger free-space figure than the truth (bytes freed whose file is still open) is
-// corrected by the next statvfs. Threads: any; statvfs runs without the lock. Errors: a file system that does
-// not answer counts as having room (its writes will say so); the limit always holds. Units: bytes.
+// back by release(). A free-space figure above the truth (bytes freed whose file is still open) is corrected
+// by the next statvfs.
+//
+// Threads: any; statvfs runs without the lock. Owns nothing; the CacheDir and the Clock outlive it.
+// Errors: a file system that does not answer counts as having room (its writes will say so); the limit holds.
+// Units: bytes.
 #pragma once
 
 #include <cstdint>

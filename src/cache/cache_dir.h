@@ -1,21 +1,20 @@
 // CacheDir: the folder on disk of one (endpoint, bucket, prefix): layout, lock, version, file names.
 //
-//   ROOT/<bucket>-<16 hex of the identity's hash>/   one per mount; a second mount of the same gets -2, -3
-//   ... and a log line
+//   ROOT/<bucket>-<16 hex of the identity's hash>/   a second mount of the same gets -2, -3 and a log line
 //     lock        flock'd for the mount's life; holds the pid
-//     version     "s3cache 1\n" and the identity in clear
+//     version     "s3cache 1" and the identity in clear
 //     meta.mdb    LMDB (core opens it)
 //     data/<2 hex: fid & 0xff>/<16 hex fid>
 //     ballast     bytes to give back when the disk is full, so that LMDB can commit
 //     control     unix socket (ctl)
 //     trash-<n>/  what rebuild() moved aside; purge_trash() deletes it, a piece at a time
-//     recover/    files out of the trash that hold bytes S3 never got (kDirtyXattr); only a person deletes
-//     these
+//     recover/    files out of the trash with bytes S3 never got (kDirtyXattr); only a person deletes these
 //
-// Threads: any, after open(). Owns the lock's descriptor. A folder fan-out of 256 is made at first open. A
-// failed open() leaves nothing behind that it made. Errors, each naming the path and the way out:
-// kAccessDenied, kNoSpace, kBusy, kNewerFormat ("made by a newer s3cache; remove it or use another
-// use_cache"), kIo.
+// The folder fan-out of 256 is made at first open. A failed open() leaves nothing behind that it made.
+//
+// Threads: any, after open(). Owns the lock's descriptor.
+// Errors, each naming the path and the way out: kAccessDenied, kNoSpace, kBusy, kNotDirectory, kNotFound
+// (create_root is off), kNewerFormat ("made by a newer s3cache: remove it or use another use_cache="), kIo.
 #pragma once
 
 #include <cstdint>

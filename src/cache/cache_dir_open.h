@@ -1,7 +1,7 @@
 // How CacheDir::open() finds, locks and prepares its folder. Private to the cache floor.
 //
-// Threads: one caller; another process may do the same at the same time (flock decides). Errors: as
-// CacheDir::open().
+// Threads: one caller; another process may do the same at the same time (flock decides).
+// Errors: as CacheDir::open().
 #pragma once
 
 #include <string>

@@ -1,11 +1,11 @@
-// EvictionPolicy: who may come into a full cache and who goes. Pure logic, no I/O; tests/bench simulates it.
+// EvictionPolicy: who may come into a full cache and who goes. Pure logic, no I/O.
 //
 // The rule: while there is room everything is admitted. When full, a new object is bypassed, unless the
 // oldest entry is stale (older than 2.2x the moving average of observed reuse intervals, ghost entries
 // included), or a quarter of the cache in never-seen keys went by (a new data set). A new data set replaces
 // the oldest entry; else entries that were never used again go first while they hold over a tenth of the
 // cache. Time is counted in bytes accessed, so the rule does not depend on speed. The .cc says what each
-// figure buys, tests/bench/cache_sim.cc compares with LRU, FIFO, SIEVE, S3-FIFO and a frozen cache.
+// figure buys; tests/bench/cache_sim.cc compares with LRU, FIFO, SIEVE, S3-FIFO and a frozen cache.
 //
 // A victim is claimed when it is named: it is named to nobody else. The caller commits its end and then calls
 // removed(); one that it keeps after all comes back by set_evictable(fid, true) or with its next access.

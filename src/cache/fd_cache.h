@@ -3,8 +3,9 @@
 // acquire() pins a descriptor for the time of one system call sequence (a shared handle); idle ones stay open
 // up to the limit. When everything is pinned, acquire() opens over the limit rather than fail; EMFILE closes
 // all idle ones and tries once more. A forgotten descriptor stays usable for who holds it and closes with its
-// last holder. Threads: any; `open` runs without the lock. Owns the idle descriptors. Errors: those of
-// `open`.
+// last holder.
+//
+// Threads: any; `open` runs without the lock. Owns the idle descriptors. Errors: those of `open`.
 #pragma once
 
 #include <cstdint>

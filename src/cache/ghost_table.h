@@ -1,10 +1,10 @@
-// GhostTable: when keys that are not cached were last seen. Fixed 8 bytes a key, forgetting the oldest by
-// itself.
+// GhostTable: when keys that are not cached were last seen, in 8 bytes a key; the oldest are forgotten.
 //
 // Sets of 8 slots (one cache line); a slot is 40 bits of the key and 24 bits of coarse time. A full set gives
-// up its oldest slot. 24 bits of a unit of capacity/4,096 reach 4,096 capacities back. Wrong answers: about 1
-// in 200,000 lookups at 4 million slots, which moves an average by nothing. Threads: one at a time
-// (EvictionPolicy locks). Owns its slots. Units: the caller's ticks, kept modulo 2^24.
+// up its oldest slot. With ticks of capacity/1,024, 24 bits reach 16,384 capacities back. Wrong answers:
+// about 1 in 200,000 lookups at 4 million slots, which moves an average by nothing.
+//
+// Threads: one at a time (EvictionPolicy locks). Owns its slots. Units: the caller's ticks, modulo 2^24.
 #pragma once
 
 #include <cstdint>

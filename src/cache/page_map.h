@@ -3,8 +3,9 @@
 // A bitmap in chunks of 32 MiB (8,192 pages, 1 KiB), chunks allocated when first touched; a full or an empty
 // chunk costs one counter, and a small file's chunk only the words it needs (1 MiB: 32 bytes). The last page
 // of the file is valid when its bytes up to the file's size are. Ranges may be negative, empty or reach past
-// the end: they are cut. Threads: one at a time (its CacheFile locks). Owns its words. Errors: none. Units:
-// bytes.
+// the end: they are cut.
+//
+// Threads: one at a time (its CacheFile locks). Owns its words. Errors: none. Units: bytes.
 #pragma once
 
 #include <cstdint>

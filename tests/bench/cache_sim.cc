@@ -1,7 +1,7 @@
 // Simulates eviction rules over the access patterns that a cache of training data meets. Prints byte hit
 // ratios.
 //
-//   build/bench_cache_sim [seed]
+//   make build/cache_sim && build/cache_sim [seed]
 //
 // The policy of the program (ours) runs as it does in the program: accessed() on each open, admit() on a
 // miss, victims removed at once. Four readers interleave: a file stays open (not evictable) for the next

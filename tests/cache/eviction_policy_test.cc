@@ -101,6 +101,8 @@ TEST_CASE("A file that is open before it is inserted is no victim") {
   policy.accessed(7, 7, 100);
   policy.inserted(7, 7, 100);
   CHECK(policy.oldest(100).empty());
+  policy.accessed(7, 7, 100);  // opened a second time
+  CHECK(policy.oldest(100).empty());
   policy.set_evictable(7, true);
   CHECK(policy.oldest(100) == std::vector<uint64_t>{7});
 }

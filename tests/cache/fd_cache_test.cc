@@ -41,6 +41,9 @@ TEST_CASE("FdCache never closes a descriptor in use") {
   const auto c = fds.acquire(3, open_null);
   for (const auto* held : {&a, &b, &c}) CHECK(::fcntl((**held)->get(), F_GETFD) >= 0);
   CHECK(fds.idle() == 0);
+  const auto again = fds.acquire(1, [] { return Result<UniqueFd>(Error{Code::kIo, "opened twice"}); });
+  REQUIRE(again.ok());
+  CHECK((*again)->get() == (*a)->get());
 }
 
 TEST_CASE("A forgotten descriptor closes with its last holder") {
