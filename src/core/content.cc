@@ -265,7 +265,7 @@ void Content::fetch_all(s3::HeadCallback on_headers, std::function<void(Status)>
   bool complete = false;
   {
     MutexLock lock(mu_);
-    complete = sealed() || whole_available();
+    complete = settled();
     if (!complete && stale_) {
       lock.unlock();
       const Error error{Code::kStale, id_.key + " was replaced on the server"};
@@ -292,21 +292,23 @@ void Content::fetch_all(s3::HeadCallback on_headers, std::function<void(Status)>
   start(to_start);
 }
 
-bool Content::whole_available() { return collect(0, id_.size, nullptr); }
+// Is the whole object as near as it will come: sealed, or complete in RAM and on disk together? While the
+// cache file can still become complete its seal is waited for (passthrough from the first byte); whoever
+// seals checks again.
+bool Content::settled() {
+  if (sealed()) return true;
+  if (file_ && file_->full()) return false;
+  const bool on_its_way = std::any_of(segments_.begin(), segments_.end(),
+                                      [](const auto& s) { return s.second->to_disk || !s.second->done; });
+  return !on_its_way && collect(0, id_.size, nullptr);
+}
 
-// Runs the callbacks that wait for the whole object once it is sealed, or complete in RAM and on disk
-// together.
+// Runs the callbacks that wait for the whole object.
 void Content::check_whole() {
   std::vector<std::function<void(Status)>> ready;
   {
     MutexLock lock(mu_);
-    if (whole_.empty()) return;
-    if (!sealed() && file_ && file_->full()) return;  // whoever seals it calls again
-    // While the cache file is still going to be complete, its seal is what the callers want: passthrough from
-    // byte one.
-    const bool on_its_way = std::any_of(segments_.begin(), segments_.end(),
-                                        [](const auto& s) { return s.second->to_disk || !s.second->done; });
-    if (!sealed() && (on_its_way || !whole_available())) return;
+    if (whole_.empty() || !settled()) return;
     ready.swap(whole_);
   }
   for (auto& done : ready) done({});

@@ -151,7 +151,7 @@ class Content : public std::enable_shared_from_this<Content> {
   void refused(const std::shared_ptr<Segment>& segment);
   std::vector<Waiter> take_ready() REQUIRES(mu_);
   void answer(std::vector<Waiter> ready);
-  bool whole_available() REQUIRES(mu_);
+  bool settled() REQUIRES(mu_);
   void check_whole();
 
   // Transfer events (network thread) and the disk's answer (disk pool).
