@@ -20,6 +20,8 @@ using meta::Table;
 namespace {
 
 constexpr size_t kScanPage = 1024;
+// The 256 folders of the fan-out, and what the store may grow by until it is looked at again.
+constexpr int64_t kFolderBytes = 256 * 4096 + (2 << 20);
 
 uint32_t chunks(int64_t size, int64_t chunk) { return static_cast<uint32_t>((size + chunk - 1) / chunk); }
 
@@ -35,6 +37,7 @@ CacheSpace::~CacheSpace() {
 }
 
 void CacheSpace::start_restore(uint64_t first_new_fid) {
+  account_overhead();
   restorer_ = std::thread([this, first_new_fid] { restore(first_new_fid); });
 }
 
@@ -43,6 +46,11 @@ void CacheSpace::restore(uint64_t first_new_fid) {
   restore_files(first_new_fid);
   restored_.store(true, std::memory_order_release);
   remove_orphans(first_new_fid);
+  // What a rebuild moved aside, a piece at a time so that an unmount need not wait for a million files.
+  for (bool more = true; more && !stopping_;) {
+    const auto purged = dir_.purge_trash(kScanPage);
+    more = purged.ok() && *purged > 0;
+  }
 }
 
 void CacheSpace::empty_trash() {

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/log.h"
+
 namespace s3cache::core {
 
 namespace {
@@ -59,7 +61,7 @@ void Content::drop_handle() {
 void Content::read(int64_t offset, size_t length, Callback<ReadReply> done) {
   if (offset >= id_.size || length == 0) return done(ReadReply{});
   length = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(length), id_.size - offset));
-  const bool hit = file_ && file_->covers(offset, static_cast<int64_t>(length));
+  const bool hit = cached(offset, static_cast<int64_t>(length));
   if (hit && read_cached(offset, length, done)) {
     if (sealed()) return;
     Segments to_start;
@@ -74,12 +76,28 @@ void Content::read(int64_t offset, size_t length, Callback<ReadReply> done) {
   read_missing(Waiter{offset, static_cast<int64_t>(length), std::move(done)}, true);
 }
 
+bool Content::cached(int64_t offset, int64_t length) const {
+  return file_ && !given_up_.load(std::memory_order_acquire) && file_->covers(offset, length);
+}
+
+// Bytes of the cache file, checksums verified. False: they are not there after all, the caller fetches them.
+bool Content::read_file(int64_t offset, std::span<std::byte> out) {
+  auto n = file_->read(offset, out);
+  if (n.ok() && *n == out.size() && cached(offset, static_cast<int64_t>(out.size()))) return true;
+  // A partial file has cleared what failed its check, and takes the bytes again. One that the kernel may have
+  // mapped is never repaired in place: from here on this version is read from the server, and the next open
+  // gets a new file.
+  const bool bad = !n.ok() && (sealed() || file_->lost());
+  if (bad && !given_up_.exchange(true)) {
+    log::warn("{}", n.error().message);
+    host_.damaged(*this);
+  }
+  return false;
+}
+
 bool Content::read_cached(int64_t offset, size_t length, const Callback<ReadReply>& done) {
   const auto buffer = scratch(length);
-  auto n = file_->read(offset, buffer);
-  // A failed check has cleared its pages: the caller goes on as with a miss. The same if a page was given up
-  // meanwhile.
-  if (!n.ok() || *n != length || !file_->covers(offset, static_cast<int64_t>(length))) return false;
+  if (!read_file(offset, buffer)) return false;
   const iovec io{buffer.data(), length};
   done(ReadReply(&io, 1));
   return true;
@@ -120,7 +138,7 @@ void Content::read_missing(Waiter waiter, bool advise) {
 void Content::plan(cache::Run range, int64_t part, bool background, Segments& out) {
   if (range.length <= 0) return;
   std::vector<cache::Run> runs;
-  if (file_) {
+  if (file_ && !given_up_) {
     runs = file_->missing(range.offset, range.length);
   } else {
     const int64_t begin = range.offset / cache::kPage * cache::kPage;
@@ -181,7 +199,7 @@ bool Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces
       const int64_t in_unit = inside % BufferPool::kUnit;
       int64_t n = std::min({end - at, segment->filled - inside, BufferPool::kUnit - in_unit});
       const auto& unit = segment->units[index];
-      if (!unit && !(file_ && file_->covers(at, n))) return false;
+      if (!unit && !cached(at, n)) return false;
       if (pieces) pieces->push_back({at, n, unit, unit ? unit.get() + in_unit : nullptr});
       at += n;
       continue;
@@ -189,7 +207,7 @@ bool Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces
     if (segment) return false;  // on its way
     const auto next = segments_.upper_bound(at);
     const int64_t n = (next == segments_.end() ? end : std::min(end, next->first)) - at;
-    if (!file_ || !file_->covers(at, n)) return false;
+    if (!cached(at, n)) return false;
     if (pieces) pieces->push_back({at, n, nullptr, nullptr});
     at += n;
   }
@@ -210,8 +228,7 @@ void Content::reply(const Waiter& waiter, const std::vector<Piece>& pieces) {
       io.push_back({const_cast<std::byte*>(p.data), n});
       continue;
     }
-    auto got = file_->read(p.offset, buffer.subspan(at, n));
-    if (!got.ok() || *got != n || !file_->covers(p.offset, p.length)) {
+    if (!read_file(p.offset, buffer.subspan(at, n))) {
       Waiter again = waiter;
       if (++again.attempts >= kMaxAttempts)
         return waiter.done(Error{Code::kIo, id_.key + ": cached bytes cannot be read back"});
@@ -225,7 +242,7 @@ void Content::reply(const Waiter& waiter, const std::vector<Piece>& pieces) {
 
 void Content::start(const Segments& segments) {
   for (const auto& segment : segments) {
-    bool to_disk = file_ != nullptr;
+    bool to_disk = file_ && !given_up_;
     {
       MutexLock lock(mu_);
       to_disk = to_disk && !disk_failed_;
@@ -297,7 +314,7 @@ void Content::fetch_all(s3::HeadCallback on_headers, std::function<void(Status)>
 // seals checks again.
 bool Content::settled() {
   if (sealed()) return true;
-  if (file_ && file_->full()) return false;
+  if (file_ && !given_up_ && file_->full()) return false;
   const bool on_its_way = std::any_of(segments_.begin(), segments_.end(),
                                       [](const auto& s) { return s.second->to_disk || !s.second->done; });
   return !on_its_way && collect(0, id_.size, nullptr);

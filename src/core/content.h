@@ -57,6 +57,8 @@ class ContentHost {
   virtual void ended() = 0;
   // A segment stays in RAM: the host may ask for it back by drop_ram().
   virtual void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) = 0;
+  // The sealed file does not hold what it should: its record goes, and the next open starts with a new file.
+  virtual void damaged(Content& content) = 0;
   // S3 has another version now.
   virtual void went_stale(Content& content) = 0;
   // The last handle was closed / the object is going away.
@@ -120,7 +122,10 @@ class Content : public std::enable_shared_from_this<Content> {
   // Its cache file has a record; without one it goes with the last handle.
   void mark_recorded() { recorded_.store(true); }
   bool recorded() const { return recorded_.load(); }
-  void mark_sealed() { sealed_.store(true, std::memory_order_release); }
+  void mark_sealed() {
+    file_->set_registered();
+    sealed_.store(true, std::memory_order_release);
+  }
 
  private:
   friend class SegmentSink;
@@ -139,6 +144,8 @@ class Content : public std::enable_shared_from_this<Content> {
   };
   using Segments = std::vector<std::shared_ptr<Segment>>;
 
+  bool cached(int64_t offset, int64_t length) const;
+  bool read_file(int64_t offset, std::span<std::byte> out);
   bool read_cached(int64_t offset, size_t length, const Callback<ReadReply>& done);
   void read_missing(Waiter waiter, bool advise);
   void plan(cache::Run range, int64_t part, bool background, Segments& out) REQUIRES(mu_);
@@ -169,6 +176,7 @@ class Content : public std::enable_shared_from_this<Content> {
   std::atomic<bool> sealed_;
   std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, detached_{false},
       recorded_{false};
+  std::atomic<bool> given_up_{false};  // the cache file is damaged or gone, and must not be repaired in place
   std::atomic<int64_t> recorded_bytes_{0};
   mutable Mutex mu_;
   Readahead readahead_ GUARDED_BY(mu_);

@@ -48,6 +48,7 @@ std::optional<meta::File> read_file_record(meta::MetaStore& store, uint64_t fid)
 void load_chunks(meta::MetaStore& store, cache::CacheFile& file, bool sealed) {
   if (sealed) {
     file.load_full();
+    file.set_registered();
   } else {
     for_chunks(store, Table::kMap, file.fid(), chunks(file.size(), cache::kChunk),
                [&](uint32_t chunk, const std::string& value) {

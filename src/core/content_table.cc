@@ -122,13 +122,21 @@ void ContentTable::opened(Content& content) {
   space_.policy().set_evictable(content.fid(), false);
 }
 
-void ContentTable::discard(Content& content) {
+// Whoever holds it open goes on without it; nobody else finds it any more.
+void ContentTable::forget(Content& content) {
+  content.detach();
+  std::shared_ptr<Content> current;  // dies after the lock: a Content's end comes back to closing()
+  MutexLock lock(mu_);
+  const auto it = contents_.find({content.id().ino, content.id().version});
+  current = it == contents_.end() ? nullptr : it->second.lock();
+  if (current.get() == &content) contents_.erase(it);
+  lock.unlock();
+}
+
+void ContentTable::damaged(Content& content) {
   log::warn("cache file {:016x} of {} is missing or damaged: it will be fetched again", content.fid(),
             content.id().key);
-  {
-    MutexLock lock(mu_);
-    contents_.erase({content.id().ino, content.id().version});
-  }
+  forget(content);
   (void)inodes_.update(content.id().ino, [&](meta::Inode& inode, meta::Batch&) {
     if (inode.fid != content.fid()) return false;
     inode.fid = 0;
@@ -202,14 +210,7 @@ void ContentTable::kept_in_ram(const std::shared_ptr<Content>& content, int64_t 
 }
 
 void ContentTable::went_stale(Content& content) {
-  content.detach();
-  std::shared_ptr<Content> current;  // dies after the lock: a Content's end comes back to closing()
-  {
-    MutexLock lock(mu_);
-    const auto it = contents_.find({content.id().ino, content.id().version});
-    current = it == contents_.end() ? nullptr : it->second.lock();
-    if (current.get() == &content) contents_.erase(it);
-  }
+  forget(content);
   if (namespace_) namespace_->expire(content.id().ino);
 }
 
@@ -249,6 +250,16 @@ bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode
   return true;
 }
 
+void ContentTable::housekeeping() {
+  space_.account_overhead();
+  // LMDB needs a few pages to commit anything at all, also the records of what was evicted to make room.
+  if (store_.health().is(Code::kNoSpace)) {
+    dir_.release_ballast();
+  } else {
+    dir_.restore_ballast();
+  }
+}
+
 void ContentTable::tick() {
   int64_t synced_at = clock_.mono_ms();
   uint64_t ticks = 0;
@@ -257,7 +268,7 @@ void ContentTable::tick() {
     wake_.wait_for(mu_, kTick);
     lock.unlock();
     persist_all();
-    if (++ticks % kOverheadTicks == 0) space_.account_overhead();
+    if (++ticks % kOverheadTicks == 0) housekeeping();
     if (clock_.mono_ms() - synced_at >= kSyncEveryMs) {
       sync_recent();
       synced_at = clock_.mono_ms();

@@ -45,8 +45,6 @@ class ContentTable : public ContentHost, public ObjectProber {
   Result<std::shared_ptr<Content>> acquire(uint64_t ino);
   // Counts an open for the eviction policy and keeps the file from being evicted.
   void opened(Content& content);
-  // The sealed file is missing or not what its record says: forget it, the next acquire() starts afresh.
-  void discard(Content& content);
   // Records everything that moved; called by the tick and before the store closes.
   void persist_all();
 
@@ -61,6 +59,8 @@ class ContentTable : public ContentHost, public ObjectProber {
   void progressed(Content& content, bool full) override;
   void ended() override { fetcher_.ended(); }
   void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) override;
+  // Also for a sealed file that is missing or has another size than its record says.
+  void damaged(Content& content) override;
   void went_stale(Content& content) override;
   void closing(Content& content) override;
 
@@ -83,6 +83,8 @@ class ContentTable : public ContentHost, public ObjectProber {
   Result<std::shared_ptr<Content>> load(uint64_t ino, const meta::Inode& inode, std::string key);
   std::unique_ptr<cache::CacheFile> load_file(const meta::Inode& inode, bool* sealed);
   void record(Content& content, bool sealed);
+  void forget(Content& content);
+  void housekeeping();
   void tick();
   void sync_recent();
 
