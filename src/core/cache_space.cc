@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kScanPage = 1024;
 // The 256 folders of the fan-out, and what the store may grow by until it is looked at again.
-constexpr int64_t kFolderBytes = 256 * 4096 + (2 << 20);
+constexpr int64_t kFolderBytes = 256 * 4096 + (3 << 20);
 
 uint32_t chunks(int64_t size, int64_t chunk) { return static_cast<uint32_t>((size + chunk - 1) / chunk); }
 

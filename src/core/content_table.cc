@@ -18,7 +18,7 @@ namespace {
 constexpr auto kTick = std::chrono::milliseconds(100);
 constexpr int64_t kSyncEveryMs = 30'000;
 // The store grows by some MiB a second at most.
-constexpr uint64_t kOverheadTicks = 5;
+constexpr uint64_t kOverheadTicks = 2;
 // A fast download is recorded, durably, at least this often: what a SIGKILL makes it fetch again.
 constexpr int64_t kRecordBytes = 8 << 20;
 // Contents probed by a LOOKUP that wait for their OPEN: more than any number of threads between the two.
