@@ -58,6 +58,7 @@ bool BufferPool::hand_out(size_t count, std::vector<Unit>& out) {
       got.push_back(idle_.back());
       idle_.pop_back();
     }
+    least_idle_ = std::min(least_idle_, idle_.size());
   }
   while (got.size() < count) {
     std::byte* p = map_unit();
@@ -77,17 +78,27 @@ bool BufferPool::hand_out(size_t count, std::vector<Unit>& out) {
 
 void BufferPool::give(std::byte* data) {
   bool wake = false;
-  bool unmap = false;
   {
     MutexLock lock(mu_);
     --in_use_;
-    unmap = idle_.size() >= kKeepIdle;
-    if (!unmap) idle_.push_back(data);
+    idle_.push_back(data);
     wake = refused_;
     refused_ = false;
   }
-  if (unmap) munmap(data, kUnit);
   if (wake && wake_) wake_();
+}
+
+void BufferPool::trim() {
+  std::vector<std::byte*> unused;
+  {
+    MutexLock lock(mu_);
+    // The longest unused lie at the front.
+    const auto n = static_cast<ptrdiff_t>(least_idle_);
+    unused.assign(idle_.begin(), idle_.begin() + n);
+    idle_.erase(idle_.begin(), idle_.begin() + n);
+    least_idle_ = idle_.size();
+  }
+  for (std::byte* p : unused) munmap(p, kUnit);
 }
 
 }  // namespace s3cache::core

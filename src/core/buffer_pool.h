@@ -35,6 +35,10 @@ class BufferPool {
   // REQUIRES: set before the first take().
   void on_available(std::function<void()> wake) { wake_ = std::move(wake); }
 
+  // Unmaps the units that were idle since the last call: a burst does not stay in RSS for ever, and a steady
+  // stream does not pay 256 page faults for each MiB. For the janitor.
+  void trim();
+
   size_t capacity() const { return capacity_; }
   size_t in_use() const;
 
@@ -43,13 +47,12 @@ class BufferPool {
   void give(std::byte* data);
 
   const size_t capacity_;
-  // Idle units beyond this are unmapped, so that a burst does not stay in RSS for ever.
-  static constexpr size_t kKeepIdle = 32;
   std::function<void()> wake_;
   mutable Mutex mu_;
   size_t in_use_ GUARDED_BY(mu_) = 0;
   bool refused_ GUARDED_BY(mu_) = false;
   std::vector<std::byte*> idle_ GUARDED_BY(mu_);
+  size_t least_idle_ GUARDED_BY(mu_) = 0;  // since the last trim()
 };
 
 }  // namespace s3cache::core

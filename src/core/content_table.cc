@@ -19,6 +19,8 @@ constexpr auto kTick = std::chrono::milliseconds(100);
 constexpr int64_t kSyncEveryMs = 30'000;
 // The store grows by some MiB a second at most.
 constexpr uint64_t kOverheadTicks = 2;
+// Memory that went unused this long goes back to the system.
+constexpr uint64_t kTrimTicks = 20;
 // A fast download is recorded, durably, at least this often: what a SIGKILL makes it fetch again.
 constexpr int64_t kRecordBytes = 8 << 20;
 // Contents probed by a LOOKUP that wait for their OPEN: more than any number of threads between the two.
@@ -269,6 +271,7 @@ void ContentTable::tick() {
     lock.unlock();
     persist_all();
     if (++ticks % kOverheadTicks == 0) housekeeping();
+    if (ticks % kTrimTicks == 0) fetcher_.trim();
     if (clock_.mono_ms() - synced_at >= kSyncEveryMs) {
       sync_recent();
       synced_at = clock_.mono_ms();

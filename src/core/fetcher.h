@@ -25,6 +25,8 @@ class Fetcher {
   // False: a background segment found no memory.
   bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment);
   void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset);
+  // Gives memory that nobody needed lately back to the system. For the janitor.
+  void trim() { pool_.trim(); }
   // A started segment's transfer is over, well or not.
   void ended();
   // Drops what waits for memory. REQUIRES: the client is shut down.

@@ -20,7 +20,7 @@ namespace s3cache::core {
 struct ReadaheadOptions {
   int64_t min_fetch = 128 << 10;
   int64_t max_window = 64 << 20;
-  int64_t max_part = 8 << 20;  // one GET
+  int64_t max_part = 16 << 20;  // one GET
 };
 
 struct Advice {
