@@ -87,16 +87,18 @@ Result<CacheFile::Fd> CacheFile::acquire() {
       return errno_error(errno, "resize " + dir_.file_path(fid_));
     return made;
   });
-  if (!fd.ok() && fd.is(Code::kNotFound) && !make) {
-    MutexLock lock(mu_);
-    lost_ = true;
-    if (!registered_) drop(0, size_);
-  }
+  if (!fd.ok() && fd.is(Code::kNotFound) && !make) note_lost();
   if (fd.ok() && make) {
     MutexLock lock(mu_);
     created_ = false;
   }
   return fd;
+}
+
+void CacheFile::note_lost() {
+  MutexLock lock(mu_);
+  lost_ = true;
+  if (!registered_) drop(0, size_);
 }
 
 // Opens the file of an earlier mount and checks that its size is still the object's.
@@ -234,8 +236,9 @@ void CacheFile::complete_block(const UniqueFd& fd, int64_t block) {
   }
   const size_t n = static_cast<size_t>(block_bytes(block));
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(n);
-  const auto got = read_all(fd.get(), block * kCrcBlock, {buffer.get(), n}, dir_.file_path(fid_));
-  if (!got.ok() || *got != n) return;  // without a CRC the block is valid still; its reader meets the error
+  const ssize_t got = read_fully(fd.get(), block * kCrcBlock, {buffer.get(), n});
+  if (got != static_cast<ssize_t>(n))
+    return;  // without a CRC the block is valid still; its reader meets the error
   const uint32_t crc = crc32c(0, buffer.get(), n);
   MutexLock lock(mu_);
   if (clears == clears_ && block_complete(block) && !crc_of(block)) set_crc({block, crc});
@@ -334,10 +337,21 @@ Status CacheFile::fdatasync() {
 }
 
 Result<UniqueFd> CacheFile::open_readonly() {
-  // Through acquire(): makes the file of an empty object, and checks the size of an old one.
-  if (const Result<Fd> fd = acquire(); !fd.ok()) return fd.error();
+  bool make;
+  {
+    MutexLock lock(mu_);
+    make = created_;
+  }
+  // Not through acquire() where the file is there: a second descriptor beside this one made an open of a warm
+  // file a fifth dearer.
+  if (make) {
+    if (const Result<Fd> made = acquire(); !made.ok()) return made.error();
+  }
   Result<UniqueFd> fd = dir_.open_file(fid_, false);
-  if (!fd.ok()) return fd;
+  if (!fd.ok()) {
+    if (fd.is(Code::kNotFound)) note_lost();
+    return fd;
+  }
   struct stat st;
   if (::fstat(fd->get(), &st) != 0) return errno_error(errno, "stat " + dir_.file_path(fid_));
   if (st.st_size != size_)

@@ -130,6 +130,7 @@ class CacheFile {
   };
 
   Result<Fd> acquire();
+  void note_lost() EXCLUDES(mu_);
   Result<UniqueFd> open_existing();
 
   int64_t block_bytes(int64_t block) const { return std::min(kCrcBlock, size_ - block * kCrcBlock); }
@@ -154,6 +155,7 @@ class CacheFile {
                       std::vector<Block>& bad);
   // Takes an attempt's outcome in. True: the bytes are good; false: something moved meanwhile, try again.
   Result<bool> settle_read(const ReadPlan& plan, const std::vector<Block>& bad);
+  Error read_error(ssize_t failed) const;
   // Gives up what cannot be read, so that it is fetched again; a registered file keeps its bits.
   Error give_up(int64_t offset, int64_t length, Error why);
 

@@ -13,6 +13,10 @@ namespace {
 // row for a file being read are rare already.
 constexpr int kMaxAttempts = 4;
 
+// A read this large is a stream's. What is asked of the disk ahead of it: 4 MiB kept a disk of 2 GB/s busy.
+constexpr size_t kStream = 128 << 10;
+constexpr int64_t kDiskWindow = 4 << 20;
+
 std::unique_ptr<std::byte[]> block_buffer() { return std::make_unique_for_overwrite<std::byte[]>(kCrcBlock); }
 
 }  // namespace
@@ -30,6 +34,10 @@ Result<CacheFile::ReadPlan> CacheFile::plan_read(int64_t offset, int64_t length,
   return plan;
 }
 
+Error CacheFile::read_error(ssize_t failed) const {
+  return errno_error(static_cast<int>(-failed), "read " + dir_.file_path(fid_));
+}
+
 Error CacheFile::give_up(int64_t offset, int64_t length, Error why) {
   MutexLock lock(mu_);
   if (!registered_) drop(offset, length);
@@ -38,7 +46,6 @@ Error CacheFile::give_up(int64_t offset, int64_t length, Error why) {
 
 Status CacheFile::attempt_read(const UniqueFd& fd, const ReadPlan& plan, int64_t offset,
                                std::span<std::byte> out, std::vector<Block>& bad) {
-  const std::string path = dir_.file_path(fid_);
   const int64_t end = offset + static_cast<int64_t>(out.size());
   const auto inside = [&](const Block& b) {
     return b.index * kCrcBlock >= offset && b.index * kCrcBlock + block_bytes(b.index) <= end;
@@ -50,15 +57,15 @@ Status CacheFile::attempt_read(const UniqueFd& fd, const ReadPlan& plan, int64_t
     if (inside(b)) continue;
     if (!buffer) buffer = block_buffer();
     const size_t n = static_cast<size_t>(block_bytes(b.index));
-    const auto got = read_all(fd.get(), b.index * kCrcBlock, {buffer.get(), n}, path);
-    if (!got.ok()) return give_up(b.index * kCrcBlock, kCrcBlock, got.error());
-    if (*got != n || crc32c(0, buffer.get(), n) != b.crc) bad.push_back(b);
+    const ssize_t got = read_fully(fd.get(), b.index * kCrcBlock, {buffer.get(), n});
+    if (got < 0) return give_up(b.index * kCrcBlock, kCrcBlock, read_error(got));
+    if (got != static_cast<ssize_t>(n) || crc32c(0, buffer.get(), n) != b.crc) bad.push_back(b);
   }
-  const auto got = read_all(fd.get(), offset, out, path);
-  if (!got.ok()) return give_up(offset, end - offset, got.error());
-  if (*got != out.size())
-    return give_up(offset + static_cast<int64_t>(*got), size_,
-                   Error{Code::kCorrupt, path + " was cut short"});
+  const ssize_t got = out.size() >= kStream ? read_with_ahead(fd.get(), offset, out, kDiskWindow)
+                                            : read_fully(fd.get(), offset, out);
+  if (got < 0) return give_up(offset, end - offset, read_error(got));
+  if (got != static_cast<ssize_t>(out.size()))
+    return give_up(offset + got, size_, Error{Code::kCorrupt, dir_.file_path(fid_) + " was cut short"});
   for (const Block& b : plan.check)
     if (inside(b) && crc32c(0, out.data() + (b.index * kCrcBlock - offset),
                             static_cast<size_t>(block_bytes(b.index))) != b.crc)

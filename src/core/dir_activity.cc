@@ -17,6 +17,7 @@ DirActivity::Dir& DirActivity::dir(uint64_t ino) {
   }
   Dir& d = dirs_[ino];
   d.used = ++tick_;
+  count_.store(dirs_.size(), std::memory_order_relaxed);
   return d;
 }
 

@@ -8,6 +8,7 @@
 // kMaxThreads threads each. In RAM only.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 #include <unordered_map>
@@ -25,6 +26,8 @@ class DirActivity {
   bool arrive(uint64_t dir, uint32_t tid, std::string_view name);
   // The attributes of `name` were asked from the server on behalf of this thread.
   void asked(uint64_t dir, uint32_t tid, std::string_view name);
+  // No directory is watched: nobody asked the server for anything so far.
+  bool idle() const { return count_.load(std::memory_order_relaxed) == 0; }
   // An OPEN. True: it ended a stat walk.
   bool opened(uint64_t dir, uint32_t tid);
   // A name was asked by a request of its own. True: every kColdLimit-th time.
@@ -42,6 +45,7 @@ class DirActivity {
   Mutex mu_;
   std::unordered_map<uint64_t, Dir> dirs_ GUARDED_BY(mu_);
   uint64_t tick_ GUARDED_BY(mu_) = 0;
+  std::atomic<size_t> count_{0};  // of dirs_: spares warm opens the lock and the inode's record
 };
 
 }  // namespace s3cache::core

@@ -1,5 +1,6 @@
 #include "core/inodes.h"
 
+#include <memory>
 #include <string>
 
 namespace s3cache::core {
@@ -10,6 +11,10 @@ using meta::Table;
 namespace {
 // An S3 key has at most 1,024 bytes, so no path has more than 512 components; a longer chain is a cycle.
 constexpr int kMaxDepth = 512;
+
+Error no_path(uint64_t ino) {
+  return {Code::kNotFound, "inode " + std::to_string(ino) + " has no path any more"};
+}
 }  // namespace
 
 Inodes::Inodes(meta::MetaStore& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {
@@ -52,25 +57,30 @@ void Inodes::remove(uint64_t ino, meta::Batch batch) {
 
 Result<std::string> Inodes::key_of(uint64_t ino) {
   if (ino == meta::kRootIno) return prefix_;
-  std::vector<std::string> names;
-  auto snapshot = store_.snapshot();
-  bool directory = false;
-  for (uint64_t at = ino; at != meta::kRootIno;) {
+  const auto inode = get(ino);
+  if (inode.is(Code::kNotFound) || inode.is(Code::kCorrupt)) return no_path(ino);
+  if (!inode.ok()) return inode.error();
+  return key_of(ino, *inode);
+}
+
+Result<std::string> Inodes::key_of(uint64_t ino, const Inode& inode) {
+  std::vector<std::string> names{inode.name};
+  std::unique_ptr<meta::MetaStore::Snapshot> snapshot;
+  for (uint64_t at = inode.parent; at != meta::kRootIno;) {
+    if (!snapshot) snapshot = store_.snapshot();
     auto value = snapshot->get(Table::kInode, meta::id_key(at));
     if (!value.ok()) return value.error();
-    auto inode = value->has_value() ? Inode::decode(**value) : std::nullopt;
-    if (!inode || names.size() >= kMaxDepth)
-      return Error{Code::kNotFound, ("inode " + std::to_string(ino)) + " has no path any more"};
-    if (at == ino) directory = inode->kind == meta::Kind::kDirectory;
-    names.push_back(std::move(inode->name));
-    at = inode->parent;
+    auto above = value->has_value() ? Inode::decode(**value) : std::nullopt;
+    if (!above || names.size() >= kMaxDepth) return no_path(ino);
+    names.push_back(std::move(above->name));
+    at = above->parent;
   }
   std::string key = prefix_;
   for (auto it = names.rbegin(); it != names.rend(); ++it) {
     if (it != names.rbegin()) key += '/';
     key += *it;
   }
-  if (directory) key += '/';
+  if (inode.kind == meta::Kind::kDirectory) key += '/';
   return key;
 }
 

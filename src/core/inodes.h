@@ -39,6 +39,8 @@ class Inodes {
   // The S3 key: prefix + path; a directory's ends in '/', the root's is the prefix. kNotFound if an ancestor
   // is gone.
   Result<std::string> key_of(uint64_t ino);
+  // The same where the inode's record is at hand. REQUIRES: ino is not the root's.
+  Result<std::string> key_of(uint64_t ino, const meta::Inode& inode);
   // Key of the child `name` of a directory, without a trailing '/'.
   Result<std::string> child_key(uint64_t parent, std::string_view name);
 

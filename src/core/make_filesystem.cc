@@ -30,14 +30,10 @@ class Handle : public OpenFile {
   Result<int> backing_fd() override {
     auto fd = content_->file()->open_readonly();
     if (!fd.ok()) {
-      if (fd.is(Code::kNotFound)) table_.damaged(*content_);
+      // Gone, or of another size: a longer file would show bytes behind the object's end, a shorter one
+      // zeros.
+      if (fd.is(Code::kNotFound) || fd.is(Code::kCorrupt)) table_.damaged(*content_);
       return fd.error();
-    }
-    struct stat st {};
-    // A longer file would show bytes behind the object's end, a shorter one zeros.
-    if (fstat(fd->get(), &st) != 0 || st.st_size != content_->id().size) {
-      table_.damaged(*content_);
-      return Error{Code::kStale, content_->id().key + ": its cache file has the wrong size"};
     }
     return fd->release();
   }

@@ -266,6 +266,7 @@ void NamespaceImpl::ext(uint64_t ino, Callback<meta::Ext> done) {
 void NamespaceImpl::readlink(uint64_t ino, Callback<std::string> done) { links_.read(ino, std::move(done)); }
 
 void NamespaceImpl::opened(Caller caller, uint64_t ino) {
+  if (activity_.idle()) return;
   const auto inode = c_.inodes.get(ino);
   if (inode.ok() && activity_.opened(inode->parent, caller.tid)) heads_.stop(inode->parent);
 }
