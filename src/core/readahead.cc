@@ -11,6 +11,8 @@ constexpr int64_t kPage = cache::kPage;
 constexpr int64_t kBlock = 64 << 10;
 constexpr int64_t kFirstWindow = 1 << 20;
 constexpr int64_t kBackward = 1 << 20;
+// Below this the window grows fourfold: six doublings to full speed cost a tenth of a 1 GiB read.
+constexpr int64_t kSlowStart = 16 << 20;
 // A continuation counts as a stream after this many bytes in order: two random 128 KiB reads that
 // happen to touch, or one that the kernel splits, must not start a window.
 constexpr int64_t kProof = 320 << 10;
@@ -56,7 +58,7 @@ void Readahead::advance(Stream& s, int64_t offset, int64_t length, int64_t size,
   s.ahead_to = std::max(s.ahead_to, s.next);
   // Half of the window is used up: the reader goes on, so the window doubles and is filled again.
   if (s.next + s.window / 2 < s.ahead_to) return;
-  if (s.run >= s.window) s.window = std::min(s.window * 2, options_.max_window);
+  if (s.run >= s.window) s.window = std::min(s.window * (s.window < kSlowStart ? 4 : 2), options_.max_window);
   advice.part = std::clamp(s.window / 4, kFirstWindow, options_.max_part);
   const int64_t from = s.ahead_to;
   const int64_t to = up(s.next + s.window, advice.part);
