@@ -70,12 +70,14 @@ void DirReader::seek(uint64_t cookie) {
 }
 
 void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, Callback<bool> done) {
+  {
+    MutexLock lock(mu_);
+    while (ahead_) cv_.wait(mu_);
+    calling_ = true;
+  }
   if (cookie != last_cookie_) {
     seek(cookie);
     if (cookie == 0) begun_ = false;  // rewinddir: what changed since shall be seen
-  }
-  if (!begun_) {
-    if (Status s = begin(); !s.ok()) return done(s.error());
   }
   auto call = std::make_shared<Call>();
   call->plus = plus;
@@ -85,25 +87,53 @@ void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, 
 }
 
 void DirReader::serve(const std::shared_ptr<Call>& call) {
+  const auto answer = advance(call);
+  if (!answer) return;
+  const bool more = answer->ok() && **answer && !listing_;
+  {
+    MutexLock lock(mu_);
+    calling_ = false;
+  }
+  call->done(*answer);
+  if (more) read_ahead();
+}
+
+void DirReader::read_ahead() {
+  {
+    MutexLock lock(mu_);
+    if (calling_ || ahead_) return;
+    ahead_ = true;
+  }
+  // An error is met again by the call that needs the names.
+  if (begun_ && !listing_ && buffer_.size() < kFirst) (void)fill({"", true, {}, 0}, kPage);
+  MutexLock lock(mu_);
+  ahead_ = false;
+  cv_.notify_all();
+}
+
+std::optional<Result<bool>> DirReader::advance(const std::shared_ptr<Call>& call) {
+  if (!begun_) {
+    if (Status s = begin(); !s.ok()) return s.error();
+  }
   for (;;) {
-    if (!give_dots(*call) || !give_items(*call)) return call->done(true);
+    if (!give_dots(*call) || !give_items(*call)) return true;
     const Listing::View view = listing_ ? listing_->view() : Listing::View{"", true, {}, 0};
-    const auto filled = fill(view);
-    if (!filled.ok()) return call->done(filled.error());
+    const auto filled = fill(view, kFirst);
+    if (!filled.ok()) return filled.error();
     if (*filled == Filled::kSome) continue;
-    if (*filled == Filled::kEnd) return call->done(false);
-    if (call->gave) return call->done(true);
+    if (*filled == Filled::kEnd) return false;
+    if (call->gave) return true;
     if (view.error) {
       const bool moved = view.error->code == Code::kCancelled;
       leave();
-      if (!moved) return call->done(*view.error);
-      if (Status s = begin(); !s.ok()) return call->done(s.error());
+      if (!moved) return *view.error;
+      if (Status s = begin(); !s.ok()) return s.error();
       // At shutdown everything is cancelled, the new listing too.
-      if (++call->moves > kMaxMoves) return call->done(*view.error);
+      if (++call->moves > kMaxMoves) return *view.error;
       continue;
     }
     auto self = shared_from_this();
-    if (listing_->wait(view.generation, [self, call] { self->serve(call); })) return;
+    if (listing_->wait(view.generation, [self, call] { self->serve(call); })) return std::nullopt;
   }
 }
 
@@ -145,7 +175,7 @@ bool DirReader::give_items(Call& call) {
   return true;
 }
 
-Result<DirReader::Filled> DirReader::fill(const Listing::View& view) {
+Result<DirReader::Filled> DirReader::fill(const Listing::View& view, size_t limit) {
   const std::string prefix = be64(dir_);
   std::string from = prefix;
   if (!position_.empty()) from += position_ + '\0';
@@ -163,10 +193,10 @@ Result<DirReader::Filled> DirReader::fill(const Listing::View& view) {
   note_late();
   if (!view.done && position_ >= view.frontier) return Filled::kNothing;
   const auto snapshot = c_.store().snapshot();
-  if (Status s = snapshot->scan(Table::kDirent, from, prefix, kPage, gather); !s.ok()) return s.error();
+  if (Status s = snapshot->scan(Table::kDirent, from, prefix, limit, gather); !s.ok()) return s.error();
   if (Status s = load_items(*snapshot, names); !s.ok()) return s.error();
   if (!names.empty()) position_ = names.back().tail;
-  if (names.size() == kPage || !buffer_.empty()) return Filled::kSome;
+  if (names.size() == limit || !buffer_.empty()) return Filled::kSome;
   if (!view.done) {
     if (!at_frontier) position_ = view.frontier;
     return Filled::kNothing;

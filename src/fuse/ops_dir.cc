@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "fuse/errno.h"
@@ -21,7 +22,11 @@ bool is_dots(std::string_view name) { return name == "." || name == ".."; }
 class ReplySink : public core::DirSink {
  public:
   ReplySink(Incarnations& incarnations, Notifier& notifier, size_t size, bool plus)
-      : incarnations_(incarnations), notifier_(notifier), plus_(plus), buffer_(size) {}
+      : incarnations_(incarnations),
+        notifier_(notifier),
+        plus_(plus),
+        size_(size),
+        buffer_(std::make_unique_for_overwrite<char[]>(size)) {}
   ~ReplySink() override { forget_all(); }
 
   bool add(const core::DirItem& item) override {
@@ -29,7 +34,7 @@ class ReplySink : public core::DirSink {
     return plus_ ? add_plus(item) : add_plain(item);
   }
 
-  const char* data() const { return buffer_.data(); }
+  const char* data() const { return buffer_.get(); }
   size_t used() const { return used_; }
   // The kernel has the entries: its FORGETs will come.
   void delivered() { counted_.clear(); }
@@ -39,7 +44,7 @@ class ReplySink : public core::DirSink {
     struct stat s {};
     s.st_ino = item.ino;
     s.st_mode = DTTOIF(item.d_type);
-    return took(fuse_add_direntry(nullptr, buffer_.data() + used_, room(), name_.c_str(), &s,
+    return took(fuse_add_direntry(nullptr, buffer_.get() + used_, room(), name_.c_str(), &s,
                                   static_cast<off_t>(item.cookie)));
   }
 
@@ -60,7 +65,7 @@ class ReplySink : public core::DirSink {
       p.attr.st_ino = item.ino;
       p.attr.st_mode = DTTOIF(item.d_type);
     }
-    const bool fits = took(fuse_add_direntry_plus(nullptr, buffer_.data() + used_, room(), name_.c_str(), &p,
+    const bool fits = took(fuse_add_direntry_plus(nullptr, buffer_.get() + used_, room(), name_.c_str(), &p,
                                                   static_cast<off_t>(item.cookie)));
     if (counted && fits) counted_.push_back(p.ino);
     if (counted && !fits) incarnations_.forget(p.ino, 1);
@@ -68,7 +73,7 @@ class ReplySink : public core::DirSink {
     return fits;
   }
 
-  size_t room() const { return buffer_.size() - used_; }
+  size_t room() const { return size_ - used_; }
   // libfuse says what the entry needs, and writes it only if there is room.
   bool took(size_t need) {
     if (need > room()) return false;
@@ -82,7 +87,8 @@ class ReplySink : public core::DirSink {
   Incarnations& incarnations_;
   Notifier& notifier_;
   const bool plus_;
-  std::vector<char> buffer_;
+  const size_t size_;
+  const std::unique_ptr<char[]> buffer_;
   size_t used_ = 0;
   std::string name_;               // NUL-terminated copy; kept for its capacity
   std::vector<uint64_t> counted_;  // nodeids whose lookup counts

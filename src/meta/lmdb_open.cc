@@ -70,7 +70,10 @@ Status LmdbEnv::open_env(bool shortened) {
       round_up(std::max({initial_map_bytes_, map_bytes(), static_cast<size_t>(2 * file_size(path_))}));
   if (const int rc = mdb_env_set_mapsize(env_, bytes); rc != 0) return error(rc, "map");
   map_bytes_.store(bytes);
-  const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (read_only_ ? MDB_RDONLY : 0U);
+  // Without MDB_NORDAHEAD: a fault that reads 128 KiB around it made the first `ls -lR` of a million names a
+  // third faster and a quarter of the CPU; where faults miss too often the kernel stops reading around by
+  // itself.
+  const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (read_only_ ? MDB_RDONLY : 0U);
   if (const int rc = mdb_env_open(env_, path_.c_str(), flags, 0600); rc != 0) return error(rc, "open");
   int dead = 0;
   mdb_reader_check(env_, &dead);  // slots of a process that was killed would pin old pages
