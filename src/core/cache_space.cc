@@ -136,8 +136,8 @@ bool CacheSpace::reserve(uint64_t key, int64_t length) {
 void CacheSpace::account_overhead() {
   struct stat ballast {};
   const bool has_ballast = ::stat((dir_.path() + "/ballast").c_str(), &ballast) == 0;
-  const int64_t now =
-      static_cast<int64_t>(store_.stats().file_bytes) + (has_ballast ? ballast.st_blocks * 512 : 0);
+  const int64_t now = static_cast<int64_t>(store_.stats().file_bytes) +
+                      (has_ballast ? ballast.st_blocks * 512 : 0) + kFolderBytes;
   MutexLock lock(mu_);
   if (now > overhead_) budget_.add_used(now - overhead_);
   if (now < overhead_) budget_.freed(overhead_ - now);

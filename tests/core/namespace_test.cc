@@ -89,30 +89,52 @@ TEST_CASE("attr=list asks no HEAD, also past the TTL") {
   CHECK(f.requests() == Count{2, 0, 0});
 }
 
+namespace {
+
+// A file and a directory that are known, and a clock past their TTL.
+struct PastTtl : NamespaceFixture {
+  PastTtl() {
+    put("file", "one");
+    put("dir/x");
+    before = lookup(kRoot, "file")->entry;
+    dir = ino_of("dir");
+    pass_ttl();
+    requests();
+  }
+  void pin_file() {
+    auto pinned = inodes->update(before.attr.ino, [](meta::Inode& inode, meta::Batch&) {
+      inode.fid = 77;
+      return true;
+    });
+    REQUIRE(pinned.ok());
+  }
+  Entry before;
+  uint64_t dir = 0;
+};
+
+}  // namespace
+
 TEST_CASE("Past the TTL a known object costs a HEAD, a known directory a small LIST") {
-  NamespaceFixture f;
-  f.put("file", "one");
-  f.put("dir/x");
-  const auto before = f.lookup(f.kRoot, "file")->entry;
-  const uint64_t dir = f.ino_of("dir");
-  f.pass_ttl();
-  f.requests();
+  PastTtl f;
   const auto after = f.lookup(f.kRoot, "file")->entry;
   CHECK(f.requests() == Count{0, 1, 0});
-  CHECK(after.version == before.version);
-  CHECK(after.attr.ino == before.attr.ino);
-  CHECK_FALSE(f.heard.changed(before.attr.ino));
-  CHECK(f.lookup(f.kRoot, "dir")->entry.attr.ino == dir);
+  CHECK(after.version == f.before.version);
+  CHECK(after.attr.ino == f.before.attr.ino);
+  CHECK_FALSE(f.heard.changed(f.before.attr.ino));
+  CHECK(f.lookup(f.kRoot, "dir")->entry.attr.ino == f.dir);
   CHECK(f.requests() == Count{1, 0, 0});
   CHECK(f.s3.requests().empty());
+}
 
+TEST_CASE("Past the TTL what is gone or became something else is resolved as a cold name") {
+  PastTtl f;
   SECTION("the object is gone: resolved as a cold name") {
     f.s3.erase("file");
     f.pass_ttl();
     CHECK_FALSE(f.lookup(f.kRoot, "file")->found);
     CHECK(f.requests() == Count{1, 1, 0});
     CHECK(f.heard.removed("file"));
-    CHECK(f.getattr(before.attr.ino).is(Code::kStale));
+    CHECK(f.getattr(f.before.attr.ino).is(Code::kStale));
   }
   SECTION("the file became a directory: a new inode") {
     f.s3.erase("file");
@@ -120,16 +142,16 @@ TEST_CASE("Past the TTL a known object costs a HEAD, a known directory a small L
     f.pass_ttl();
     const auto now = f.lookup(f.kRoot, "file");
     CHECK((now->entry.attr.mode & S_IFMT) == S_IFDIR);
-    CHECK(now->entry.attr.ino != before.attr.ino);
+    CHECK(now->entry.attr.ino != f.before.attr.ino);
   }
   SECTION("the directory is gone, and its names are collected") {
-    f.list(dir);
+    f.list(f.dir);
     f.s3.erase("dir/x");
     f.pass_ttl();
     f.requests();
     CHECK_FALSE(f.lookup(f.kRoot, "dir")->found);
     CHECK(f.requests() == Count{2, 0, 0});
-    CHECK_FALSE(f.names->opendir(dir).ok());
+    CHECK_FALSE(f.names->opendir(f.dir).ok());
     f.list(f.kRoot);
     CHECK(f.store->flush().ok());
     size_t left = 0;
@@ -140,34 +162,30 @@ TEST_CASE("Past the TTL a known object costs a HEAD, a known directory a small L
     CHECK(f.store->scan(meta::Table::kDirent, "", "", 100, count).ok());
     CHECK(left == 1);  // "file"
   }
+}
+
+TEST_CASE("Past the TTL new content is a new version, new attributes are not") {
+  PastTtl f;
   SECTION("the content changed") {
-    auto pinned = f.inodes->update(before.attr.ino, [](meta::Inode& inode, meta::Batch&) {
-      inode.fid = 77;
-      return true;
-    });
-    REQUIRE(pinned.ok());
+    f.pin_file();
     f.put("file", "two!");
     f.pass_ttl();
     const auto now = f.lookup(f.kRoot, "file")->entry;
-    CHECK(now.attr.ino == before.attr.ino);
-    CHECK(now.version != before.version);
+    CHECK(now.attr.ino == f.before.attr.ino);
+    CHECK(now.version != f.before.version);
     CHECK(now.attr.size == 4);
-    CHECK(f.inodes->get(before.attr.ino)->fid == 0);
-    CHECK(f.heard.changed(before.attr.ino));
+    CHECK(f.inodes->get(f.before.attr.ino)->fid == 0);
+    CHECK(f.heard.changed(f.before.attr.ino));
   }
   SECTION("only the attributes changed: pages stay") {
-    auto pinned = f.inodes->update(before.attr.ino, [](meta::Inode& inode, meta::Batch&) {
-      inode.fid = 77;
-      return true;
-    });
-    REQUIRE(pinned.ok());
+    f.pin_file();
     f.put("file", "one", {{"x-amz-meta-mode", "33152"}});
     f.pass_ttl();
     const auto now = f.lookup(f.kRoot, "file")->entry;
-    CHECK(now.version == before.version);
+    CHECK(now.version == f.before.version);
     CHECK(now.attr.mode == (S_IFREG | 0600));
-    CHECK(f.inodes->get(before.attr.ino)->fid == 77);
-    CHECK(f.heard.changed(before.attr.ino));
+    CHECK(f.inodes->get(f.before.attr.ino)->fid == 77);
+    CHECK(f.heard.changed(f.before.attr.ino));
   }
 }
 

@@ -143,88 +143,111 @@ TEST_CASE("Directories in a walk cost a HEAD each, and implicit ones never again
   CHECK(f.requests() == Count{0, 0, 0});
 }
 
-// A bucket changes at random, time passes, and what the mount says is compared with what it may say: inside
-// the TTL any state of the last TTL, past it the present one.
+namespace {
+
+// A bucket that changes at random while time passes; what the mount says is compared with what it may say.
+struct Model {
+  explicit Model(uint32_t seed) : random(seed), f(options()) { f.s3.set_page_size(1 + pick(5)); }
+
+  NamespaceOptions options() {
+    NamespaceOptions o;
+    o.attr = pick(2) == 0 ? AttrMode::kHead : AttrMode::kList;
+    o.ttl_ms = 10'000;
+    return o;
+  }
+  int pick(int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); }
+
+  void change(const std::string& key) {
+    if (pick(2) == 0) {
+      bucket.erase(key);
+      f.s3.erase(key);
+      return;
+    }
+    serial++;
+    bucket[key] = std::string(static_cast<size_t>(serial % 50 + 1), 'x') + std::to_string(serial);
+    f.put(key, bucket[key]);
+  }
+
+  // The root as it is: name -> is a directory. A file hides the directory beside it.
+  std::map<std::string, bool> root() const {
+    std::map<std::string, bool> want;
+    for (const auto& [k, data] : bucket) {
+      const size_t slash = k.find('/');
+      if (slash == std::string::npos)
+        want[k] = false;
+      else
+        want.emplace(k.substr(0, slash), true);
+    }
+    return want;
+  }
+
+  void check_listing() {
+    std::vector<std::string> shown, wanted;
+    for (const auto& [name, l] : f.list(f.kRoot, static_cast<size_t>(1 + pick(4))))
+      shown.push_back(name + (l.d_type == DT_DIR ? "/" : ""));
+    for (const auto& [name, directory] : root()) wanted.push_back(name + (directory ? "/" : ""));
+    REQUIRE(shown == wanted);
+  }
+
+  void check_lookup(const std::string& top) {
+    const auto want = root();
+    const auto reply = f.lookup(f.kRoot, top, static_cast<uint32_t>(1 + pick(3)));
+    REQUIRE(reply.ok());
+    INFO("name " << top);
+    REQUIRE(reply->found == want.contains(top));
+    if (!reply->found) return;
+    const bool directory = want.at(top);
+    // A file that appears beside a known directory is seen by the next listing, not by a lookup.
+    if (!directory && S_ISDIR(reply->entry.attr.mode)) {
+      const auto inside = bucket.lower_bound(top + "/");
+      REQUIRE((inside != bucket.end() && inside->first.starts_with(top + "/")));
+      return;
+    }
+    REQUIRE(S_ISDIR(reply->entry.attr.mode) == directory);
+    if (directory) return check_inside(top, reply->entry.attr.ino);
+    REQUIRE(reply->entry.attr.size == static_cast<int64_t>(bucket[top].size()));
+    if (pick(2) == 0) f.names->opened({1}, reply->entry.attr.ino);
+  }
+
+  void check_inside(const std::string& top, uint64_t ino) {
+    std::set<std::string> inside, listed;
+    for (const auto& [k, data] : bucket)
+      if (k.starts_with(top + "/")) inside.insert(k.substr(top.size() + 1));
+    for (const auto& [name, l] : f.list(ino)) listed.insert(name);
+    // The page that told of the directory's object may be a moment old, but not older than this lookup.
+    REQUIRE(listed == inside);
+  }
+
+  std::mt19937 random;
+  NamespaceFixture f;
+  std::map<std::string, std::string> bucket;  // key -> data
+  int serial = 0;
+};
+
+}  // namespace
+
+// Inside the TTL any state of the last TTL would be right; past it there is one right answer, and that is
+// checked.
 TEST_CASE("Random changes, lookups and listings agree with a model", "[model]") {
   const uint32_t seed = getenv("S3CACHE_SEED") != nullptr
                             ? static_cast<uint32_t>(atoi(getenv("S3CACHE_SEED")))
                             : std::random_device()();
-  WARN("seed " << seed);
-  std::mt19937 random(seed);
-  const auto pick = [&random](int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); };
-  NamespaceOptions options;
-  options.attr = pick(2) == 0 ? AttrMode::kHead : AttrMode::kList;
-  options.ttl_ms = 10'000;
-  NamespaceFixture f(options);
-  f.s3.set_page_size(1 + pick(5));
-  std::map<std::string, std::string> bucket;  // key -> data
+  INFO("seed " << seed);
+  Model m(seed);
   const std::vector<std::string> names{"a", "a-", "a.b", "a0", "b", "c", "d"};
-  int serial = 0;
   for (int step = 0; step < 1500; step++) {
-    const std::string top = names[static_cast<size_t>(pick(7))], leaf = names[static_cast<size_t>(pick(7))];
-    const std::string key = pick(3) == 0 ? top : top + "/" + leaf;
-    switch (pick(6)) {
-      case 0:
-        serial++;
-        bucket[key] = std::string(static_cast<size_t>(serial % 50 + 1), 'x') + std::to_string(serial);
-        f.put(key, bucket[key]);
-        break;
-      case 1:
-        bucket.erase(key);
-        f.s3.erase(key);
-        break;
-      case 2:
-        if (pick(20) == 0) f.remount();
-        f.clock.advance_ms(pick(4000));
-        break;
-      default: {
-        // Past the TTL, so that there is one right answer.
-        if (pick(2) == 0)
-          f.pass_ttl();
-        else
-          break;
-        std::map<std::string, bool> want;  // name -> directory
-        for (const auto& [k, data] : bucket) {
-          const size_t slash = k.find('/');
-          if (slash == std::string::npos)
-            want[k] = false;
-          else
-            want.emplace(k.substr(0, slash), true);
-        }
-        if (pick(2) == 0) {
-          const auto got = f.list(f.kRoot, static_cast<size_t>(1 + pick(4)));
-          std::vector<std::string> shown, wanted;
-          for (const auto& [name, l] : got) shown.push_back(name + (l.d_type == DT_DIR ? "/" : ""));
-          for (const auto& [name, directory] : want) wanted.push_back(name + (directory ? "/" : ""));
-          INFO("step " << step);
-          REQUIRE(shown == wanted);
-          break;
-        }
-        const auto reply = f.lookup(f.kRoot, top, static_cast<uint32_t>(1 + pick(3)));
-        REQUIRE(reply.ok());
-        INFO("step " << step << " name " << top);
-        REQUIRE(reply->found == want.contains(top));
-        if (!reply->found) break;
-        // A file that appears beside a known directory is seen by the next listing, not by a lookup.
-        if (!want[top] && S_ISDIR(reply->entry.attr.mode)) {
-          const auto inside = bucket.lower_bound(top + "/");
-          REQUIRE((inside != bucket.end() && inside->first.starts_with(top + "/")));
-          break;
-        }
-        REQUIRE(S_ISDIR(reply->entry.attr.mode) == want[top]);
-        if (!want[top]) {
-          REQUIRE(reply->entry.attr.size == static_cast<int64_t>(bucket[top].size()));
-          if (pick(2) == 0) f.names->opened({1}, reply->entry.attr.ino);
-          break;
-        }
-        std::set<std::string> inside, listed;
-        for (const auto& [k, data] : bucket) {
-          if (k.starts_with(top + "/")) inside.insert(k.substr(top.size() + 1));
-        }
-        for (const auto& [name, l] : f.list(reply->entry.attr.ino)) listed.insert(name);
-        // The page that told of the directory's object may be a moment old, but not older than this lookup.
-        REQUIRE(listed == inside);
-      }
+    const std::string top = names[static_cast<size_t>(m.pick(7))],
+                      leaf = names[static_cast<size_t>(m.pick(7))];
+    const int what = m.pick(6);
+    INFO("step " << step);
+    if (what < 2) {
+      m.change(m.pick(3) == 0 ? top : top + "/" + leaf);
+    } else if (what == 2) {
+      if (m.pick(20) == 0) m.f.remount();
+      m.f.clock.advance_ms(m.pick(4000));
+    } else if (m.pick(2) == 0) {
+      m.f.pass_ttl();
+      m.pick(2) == 0 ? m.check_listing() : m.check_lookup(top);
     }
   }
 }
