@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fuse_log.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <string_view>
@@ -125,10 +126,18 @@ Status Mounted::open_store() {
   meta::Options options;
   options.path = dir_->store_path();
   options.initial_map_bytes = kStoreMap;
+  // Numbers begin anew with the store: cache files of an earlier one would be taken for the new ones.
+  struct stat st;
+  if (!dir_->fresh() && (::stat(options.path.c_str(), &st) != 0 || st.st_size == 0)) {
+    log::warn("metadata store {} is gone: the cache starts afresh", options.path);
+    if (auto status = dir_->rebuild(); !status) return status;
+  }
   auto store = meta::MetaStore::open(options);
   if (store.is(Code::kCorrupt)) {
     log::warn("{}: the cache starts afresh", store.error().message);
     if (auto status = dir_->rebuild(); !status) return status;
+    // The store's notes beside it are no part of what rebuild() moves.
+    if (auto status = meta::remove_store_files(options.path); !status) return status;
     store = meta::MetaStore::open(options);
   }
   if (!store) return store.error();

@@ -30,6 +30,12 @@ class IdAllocator {
   // may_wait false (the writer thread): kBusy when the block is used up.
   Result<uint64_t> next(bool may_wait);
 
+  // No number at or past it was given.
+  uint64_t limit() EXCLUDES(mu_) {
+    MutexLock l(mu_);
+    return limit_;
+  }
+
  private:
   void reserve() EXCLUDES(mu_);
   void reserved(uint64_t limit, const Status& status) EXCLUDES(mu_);

@@ -50,9 +50,9 @@ std::optional<Result<LmdbEnv::ReadTxn>> LmdbEnv::begin_read() {
   MDB_txn* txn = slot != nullptr ? slot->txn : nullptr;
   int rc = MDB_PANIC;
   if (txn != nullptr) {
-    rc = mdb_txn_renew(txn);
+    rc = guarded([&] { return mdb_txn_renew(txn); });
   } else if (env_ != nullptr) {
-    rc = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn);
+    rc = guarded([&] { return mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn); });
     if (rc == 0 && slot != nullptr) slot->txn = txn;
   }
   if (rc != 0) {
@@ -116,20 +116,32 @@ void LmdbEnv::open_gate() {
 int LmdbEnv::write_once(const std::function<int(MDB_txn*)>& fill) {
   if (env_ == nullptr) return MDB_PANIC;
   MDB_txn* txn = nullptr;
+  MDB_envinfo info;
+  // Meets headers that are not there any more before LMDB takes the writers' lock, which a jump would keep.
+  if (const int rc = guarded([&] { return mdb_env_info(env_, &info); }); rc != 0) return rc;
   if (const int rc = mdb_txn_begin(env_, nullptr, 0, &txn); rc != 0) return rc;
-  int rc = fill(txn);
+  int rc = guarded([&] { return fill(txn); });
   if (rc == 0 && fault_) rc = fault_();
-  if (rc != 0) {
-    mdb_txn_abort(txn);
-    return rc;
+  if (rc == 0) {
+    rc = guarded([&] { return mdb_txn_commit(txn); });
+    if (rc != kDamaged) return rc;
   }
-  return mdb_txn_commit(txn);
+  // Also after an assertion: it gives back the writers' lock, without which nobody may close the environment.
+  guarded([&] { return mdb_txn_abort(txn), 0; });
+  return rc;
 }
 
 Status LmdbEnv::write(const std::function<int(MDB_txn*)>& fill) {
-  for (bool reopened = false;;) {
+  for (bool reopened = false, renewed = false;;) {
+    if (Status s = start_over(); !s.ok()) return s;
     const int rc = write_once(fill);
     if (rc == 0) return {};
+    if (is_damage(rc)) {
+      report_damage(error(rc, "commit").message);
+      if (renewed) return error(rc, "commit");
+      renewed = true;
+      continue;
+    }
     if (rc == MDB_MAP_FULL) {
       if (Status s = grow(); !s.ok()) return s;
       continue;
@@ -155,7 +167,7 @@ Status LmdbEnv::grow() {
     // LMDB has let go of the old map before it failed to get the new one (an address space limit).
     s = error(rc, "grow the map");
     close_env();
-    if (!open_env(false).ok()) close_env();
+    if (!open_env().ok()) close_env();
   }
   open_gate();
   return s;
@@ -174,14 +186,15 @@ Status LmdbEnv::reopen() {
   close_env();
   bool shortened = false;
   Status s = check_store_file(path_, &shortened);
-  if (s.ok()) s = open_env(shortened);
+  if (s.ok()) s = open_env();
   if (!s.ok()) close_env();
   open_gate();
   return s;
 }
 
 Error LmdbEnv::error(int rc, const char* what) const {
-  const std::string text = std::string(what) + " " + path_ + ": " + mdb_strerror(rc);
+  const std::string text = std::string(what) + " " + path_ + ": " +
+                           (rc == kDamaged ? "a page that cannot be believed or read" : mdb_strerror(rc));
   switch (rc) {
     case ENOSPC:
     case EDQUOT:
@@ -189,6 +202,7 @@ Error LmdbEnv::error(int rc, const char* what) const {
     case EIO:  // LMDB's name for a short write too
       if (disk_is_full(path_)) return {Code::kNoSpace, text + " (disk full)"};
       return {Code::kIo, text};
+    case kDamaged:
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:

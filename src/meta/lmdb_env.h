@@ -4,8 +4,12 @@
 // that is dead after a failed write of its header (MDB_PANIC) and must be opened again, reader slots that are
 // cheap to renew (0.1 us) and dear to make. Threads: begin_read() and the getters from any; write() from one
 // thread only. Growing and opening again close a gate: new readers get nullopt and wait_gate(), except on a
-// thread that has a live ReadTxn (it could never end). Owns: environment, table handles, read slots, the
-// claim on the path. Errors: kNoSpace, kIo, kCorrupt, kNewerFormat, kBusy (readers did not end within 3 s),
+// thread that has a live ReadTxn (it could never end).
+//
+// LMDB's assertions do not end the process (lmdb_guard.h): they, its codes of corruption and records that do
+// not decode are damage. report_damage() leaves the mark, and the next write() starts over: an empty file
+// with first_records() in it, at the same path. Owns: environment, table handles, read slots, the claim on
+// the path. Errors: kNoSpace, kIo, kCorrupt, kNewerFormat, kBusy (readers did not end within 3 s),
 // kAccessDenied, kReadOnly.
 #pragma once
 
@@ -22,6 +26,7 @@
 
 #include "base/result.h"
 #include "base/sync.h"
+#include "meta/lmdb_guard.h"
 #include "meta/meta_store.h"
 #include "meta/store_file.h"
 
@@ -62,8 +67,27 @@ class LmdbEnv {
   void wait_gate();
 
   // Runs `fill` in one write transaction and commits it, synced. `fill` answers an LMDB code and may run
-  // again from the start (the map was full, the environment had to be opened again).
+  // again from the start (the map was full, the environment had to be opened again, the store started over).
+  // It is run under guarded(): nothing with a destructor may live in it while it calls LMDB.
   Status write(const std::function<int(MDB_txn*)>& fill);
+
+  // Both called without a lock held. `first_records`, on the writing thread: what an empty store must hold.
+  // `on_damage`, on the thread that met it: wakes the writing thread for start_over().
+  // REQUIRES: set before a second thread knows the environment.
+  void on_damage(std::function<Batch()> first_records, std::function<void()> on_damage);
+  // Writes the mark and one line, unless the damage is known.
+  void report_damage(const std::string& what) const;
+  static bool is_damage(int rc);
+  // A record read from the disk is what this program writes there.
+  bool credible(Table table, const MDB_val& key, const MDB_val& value) const;
+  // Found and not yet behind us.
+  bool damaged() const { return damaged_.load(); }
+  // There has been damage since open(): what cannot be asked again is gone.
+  bool was_damaged() const { return dirs_since_ns_.load() != 0; }
+  // Wall clock; a kDir whose listing began earlier misses names. 0: there was no damage.
+  int64_t dirs_since_ns() const { return dirs_since_ns_.load(); }
+  // REQUIRES: the writing thread. No effect without damage.
+  Status start_over();
 
   // True on a thread that began a ReadTxn still alive: it must not be made to wait for the writer.
   bool this_thread_reads() const;
@@ -86,10 +110,10 @@ class LmdbEnv {
   static constexpr size_t kSlots = 32;
 
   LmdbEnv(const Options& options, Fault fault, OpenOnce claim);
-  Status open_env(bool shortened);
+  Status open_env();
   Status open_tables();
   Status check_format(MDB_txn* txn, MDB_dbi state, bool fresh) const;
-  Status walk_all();
+  static Status check_before_use(const Options& options);
   void close_env();
 
   int write_once(const std::function<int(MDB_txn*)>& fill);
@@ -104,9 +128,14 @@ class LmdbEnv {
   const std::string path_;
   const size_t initial_map_bytes_;
   const bool read_only_fallback_;
+  const bool check_records_;
   const Fault fault_;
   const OpenOnce claim_;
+  std::function<Batch()> first_records_;
+  std::function<void()> on_damage_;
   std::atomic<size_t> map_bytes_{0};
+  mutable std::atomic<bool> damaged_{false};
+  mutable std::atomic<int64_t> dirs_since_ns_{0};
 
   // Changed only while the gate is closed and no reader lives.
   bool read_only_ = false;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "meta/lmdb_env.h"
+#include "meta/page_check.h"
 
 namespace s3cache::meta {
 namespace {
@@ -19,8 +20,9 @@ constexpr int kFormat = 1;
 constexpr size_t kMapUnit = 1 << 16;
 size_t round_up(size_t n) { return (n + kMapUnit - 1) / kMapUnit * kMapUnit; }
 
-// LMDB is about to abort(); the mark makes the next start rebuild instead of crashing in the same place.
+// LMDB is about to abort(). Outside of guarded() that is the end; the mark makes the next start rebuild.
 void on_assert(MDB_env* env, const char* message) {
+  if (guard_exit != nullptr) std::longjmp(*guard_exit, 1);
   const auto* path = static_cast<const std::string*>(mdb_env_get_userctx(env));
   log::critical("metadata store {} is damaged: {}", *path, message);
   mark_store_damaged(*path);
@@ -31,32 +33,55 @@ MDB_val val(std::string_view s) { return {s.size(), const_cast<char*>(s.data())}
 
 }  // namespace
 
+std::string_view table_name(Table table) { return kTableNames[static_cast<size_t>(table)]; }
+
 LmdbEnv::LmdbEnv(const Options& options, Fault fault, OpenOnce claim)
     : path_(options.path),
       initial_map_bytes_(options.initial_map_bytes),
       read_only_fallback_(options.read_only_fallback),
+      check_records_(options.check_records),
       fault_(std::move(fault)),
       claim_(std::move(claim)) {}
 
-LmdbEnv::~LmdbEnv() { close_env(); }
+LmdbEnv::~LmdbEnv() {
+  const bool clean = env_ != nullptr && !read_only_ && !was_damaged();
+  close_env();
+  if (clean) note_clean_close(path_);
+}
+
+Status LmdbEnv::check_before_use(const Options& options) {
+  const bool clean = closed_cleanly(options.path);
+  bool shortened = false;
+  if (Status s = check_store_file(options.path, &shortened); !s.ok()) return s;
+  if (clean || file_size(options.path) == 0) return {};
+  const auto start = std::chrono::steady_clock::now();
+  const auto checked = check_pages(options.path, {.values = options.check_records});
+  if (!checked.ok()) return checked.error();
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
+  log::info("metadata store {} was not closed cleanly: {} pages checked in {} ms{}", options.path,
+            checked->pages, ms, checked->complete ? "" : ", the rest left for later");
+  return {};
+}
 
 Result<std::unique_ptr<LmdbEnv>> LmdbEnv::open(const Options& options, Fault fault) {
   Result<OpenOnce> claim = OpenOnce::claim(options.path);
   if (!claim.ok()) return claim.error();
   std::unique_ptr<LmdbEnv> env(new LmdbEnv(options, std::move(fault), std::move(*claim)));
-  bool shortened = false;
-  if (Status s = check_store_file(options.path, &shortened); !s.ok()) return s.error();
-  Status s = env->open_env(shortened);
+  if (Status s = check_before_use(options); !s.ok()) return s.error();
+  forget_clean_close(options.path);
+  install_guard();
+  Status s = env->open_env();
   if (!s.ok() && options.read_only_fallback && (s.is(Code::kAccessDenied) || s.is(Code::kReadOnly))) {
     env->close_env();
     env->read_only_ = true;
-    s = env->open_env(shortened);
+    s = env->open_env();
   }
   if (!s.ok()) return s.error();
   return env;
 }
 
-Status LmdbEnv::open_env(bool shortened) {
+Status LmdbEnv::open_env() {
   if (const int rc = mdb_env_create(&env_); rc != 0) {
     env_ = nullptr;
     return error(rc, "open");
@@ -77,8 +102,7 @@ Status LmdbEnv::open_env(bool shortened) {
   if (const int rc = mdb_env_open(env_, path_.c_str(), flags, 0600); rc != 0) return error(rc, "open");
   int dead = 0;
   mdb_reader_check(env_, &dead);  // slots of a process that was killed would pin old pages
-  if (Status s = open_tables(); !s.ok()) return s;
-  return shortened ? walk_all() : Status();
+  return open_tables();
 }
 
 Status LmdbEnv::open_tables() {
@@ -89,7 +113,7 @@ Status LmdbEnv::open_tables() {
     }
     // The format is read before anything is made: a newer store must stay as it is.
     MDB_dbi state = 0;
-    int rc = mdb_dbi_open(txn, kTableNames[0], 0, &state);
+    int rc = guarded([&] { return mdb_dbi_open(txn, kTableNames[0], 0, &state); });
     const bool fresh = rc == MDB_NOTFOUND;
     if (rc == 0 || fresh) {
       if (Status s = check_format(txn, state, fresh); !s.ok()) {
@@ -99,16 +123,17 @@ Status LmdbEnv::open_tables() {
       rc = 0;
     }
     for (size_t t = 0; t < kTableCount && rc == 0; ++t) {
-      rc = mdb_dbi_open(txn, kTableNames[t], read_only_ ? 0U : MDB_CREATE, &dbis_[t]);
+      const unsigned flags = read_only_ ? 0U : MDB_CREATE;
+      rc = guarded([&] { return mdb_dbi_open(txn, kTableNames[t], flags, &dbis_[t]); });
     }
     if (rc == 0 && fresh) {
       MDB_val k = val(kFormatKey);
       const std::string text = std::to_string(kFormat);
       MDB_val v = val(text);
-      rc = mdb_put(txn, dbis_[0], &k, &v, 0);
+      rc = guarded([&] { return mdb_put(txn, dbis_[0], &k, &v, 0); });
     }
     if (rc == 0) {
-      rc = mdb_txn_commit(txn);
+      rc = guarded([&] { return mdb_txn_commit(txn); });
     } else {
       mdb_txn_abort(txn);
     }
@@ -129,7 +154,7 @@ Status LmdbEnv::check_format(MDB_txn* txn, MDB_dbi state, bool fresh) const {
     return st.ms_entries == 0 ? Status() : Status(damaged);
   }
   MDB_val k = val(kFormatKey), v{};
-  const int rc = mdb_get(txn, state, &k, &v);
+  const int rc = guarded([&] { return mdb_get(txn, state, &k, &v); });
   if (rc == MDB_NOTFOUND) return damaged;
   if (rc != 0) return error(rc, "open");
   const std::string_view text(static_cast<const char*>(v.mv_data), v.mv_size);
@@ -143,24 +168,6 @@ Status LmdbEnv::check_format(MDB_txn* txn, MDB_dbi state, bool fresh) const {
   return Error{Code::kNewerFormat, "metadata store " + path_ + " has format " + std::string(text) +
                                        ", this s3cache knows format " + std::to_string(kFormat) +
                                        ": use the later s3cache, or give this mount another cache directory"};
-}
-
-// Only for a file that was shorter than its header says: a table that leads into the missing part is damaged.
-Status LmdbEnv::walk_all() {
-  MDB_txn* txn = nullptr;
-  int rc = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn);
-  if (rc != 0) return error(rc, "check");
-  for (size_t t = 0; t < kTableCount && rc == 0; ++t) {
-    MDB_cursor* cursor = nullptr;
-    rc = mdb_cursor_open(txn, dbis_[t], &cursor);
-    MDB_val k, v;
-    while (rc == 0) rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    mdb_cursor_close(cursor);
-    if (rc == MDB_NOTFOUND) rc = 0;
-  }
-  mdb_txn_abort(txn);
-  if (rc == 0) return {};
-  return Error{Code::kCorrupt, "metadata store " + path_ + ": cut short"};
 }
 
 void LmdbEnv::close_env() {

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "meta/records.h"
 
 namespace s3cache::meta {
 namespace {
@@ -44,6 +45,7 @@ Result<uint64_t> LmdbStore::stored_next_id(LmdbEnv& env) {
 
 LmdbStore::LmdbStore(std::unique_ptr<LmdbEnv> env, uint64_t next_id)
     : env_(std::move(env)), ids_(*this, next_id), collecting_(std::make_shared<Generation>()) {
+  env_->on_damage([this] { return first_records(); }, [this] { wake_for_damage(); });
   writer_ = std::thread([this] { run(); });
 }
 
@@ -59,6 +61,7 @@ LmdbStore::~LmdbStore() {
 Status LmdbStore::check(const Batch& batch) const {
   if (env_->read_only()) return Error{Code::kReadOnly, "metadata store " + env_->path() + " is read-only"};
   for (const Batch::Op& op : batch.ops()) {
+    if (Status s = lost(*env_, op.table); !s.ok() && op.value) return s;
     if (op.key.empty() || op.key.size() > kMaxKey || static_cast<int>(op.table) >= kTableCount) {
       return Error{Code::kInvalid, "metadata key of " + std::to_string(op.key.size()) + " bytes"};
     }
@@ -137,7 +140,7 @@ View LmdbStore::take_view() const {
         if (txn->ok()) {
           v.txn = std::move(**txn);
         } else {
-          v.failed = txn->error();
+          v.failed = txn->error();  // a later get() or commit reports it: the lock is held here
         }
         return v;
       }
@@ -146,7 +149,30 @@ View LmdbStore::take_view() const {
   }
 }
 
+// The numbers go on where they were: files of the old ones are still there. And everything hangs on the root.
+Batch LmdbStore::first_records() {
+  Batch b;
+  b.put(Table::kState, std::string(IdAllocator::kKey), be64(ids_.limit()));
+  auto root = get(Table::kInode, id_key(kRootIno));
+  if (root.ok() && *root) {
+    b.put(Table::kInode, id_key(kRootIno), std::move(**root));
+    return b;
+  }
+  Inode inode;
+  inode.kind = Kind::kDirectory;
+  inode.kind_known = inode.implicit_dir = true;
+  b.put(Table::kInode, id_key(kRootIno), inode.encode());
+  return b;
+}
+
 Result<std::optional<std::string>> LmdbStore::get(Table table, std::string_view key) {
+  if (Status s = lost(*env_, table); !s.ok()) return s.error();
+  auto value = find(table, key);
+  if (value.ok() && outdated(*env_, table, *value)) return std::optional<std::string>();
+  return value;
+}
+
+Result<std::optional<std::string>> LmdbStore::find(Table table, std::string_view key) {
   for (;;) {
     std::optional<Result<LmdbEnv::ReadTxn>> txn;
     {
@@ -161,7 +187,10 @@ Result<std::optional<std::string>> LmdbStore::get(Table table, std::string_view 
       env_->wait_gate();
       continue;
     }
-    if (!txn->ok()) return txn->error();
+    if (!txn->ok()) {
+      if (txn->is(Code::kCorrupt)) env_->report_damage(txn->error().message);
+      return txn->error();
+    }
     return read_record(*env_, (*txn)->get(), table, key);
   }
 }
@@ -188,7 +217,8 @@ StoreStats LmdbStore::stats() const {
   if (!view.failed) {
     for (size_t t = 0; t < kTableCount; ++t) {
       MDB_stat st{};
-      if (mdb_stat(view.txn.get(), env_->dbi(static_cast<Table>(t)), &st) == 0) s.entries[t] = st.ms_entries;
+      const MDB_dbi dbi = env_->dbi(static_cast<Table>(t));
+      if (guarded([&] { return mdb_stat(view.txn.get(), dbi, &st); }) == 0) s.entries[t] = st.ms_entries;
     }
   }
   ViewShared l(view_);

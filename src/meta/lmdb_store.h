@@ -48,6 +48,9 @@ class LmdbStore : public MetaStore {
   void wake_writer(bool urgent) EXCLUDES(mu_);
   Status check(const Batch& batch) const;
 
+  Batch first_records();
+  void wake_for_damage() EXCLUDES(mu_);
+  Result<std::optional<std::string>> find(Table table, std::string_view key) EXCLUDES(view_);
   View take_view() const EXCLUDES(view_);
   bool on_writer_thread() const { return std::this_thread::get_id() == writer_.get_id(); }
 
@@ -74,7 +77,8 @@ class LmdbStore : public MetaStore {
   bool work_ GUARDED_BY(mu_) = false;    // something was applied since the last freeze
   bool urgent_ GUARDED_BY(mu_) = false;  // somebody waits for the disk
   bool stop_ GUARDED_BY(mu_) = false;
-  bool retained_ GUARDED_BY(mu_) = false;  // a failed generation waits for another try
+  bool start_over_ GUARDED_BY(mu_) = false;  // damage was found
+  bool retained_ GUARDED_BY(mu_) = false;    // a failed generation waits for another try
   size_t pending_bytes_ GUARDED_BY(mu_) = 0;
   Status health_ GUARDED_BY(mu_);
 

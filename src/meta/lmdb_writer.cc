@@ -28,19 +28,26 @@ void LmdbStore::wake_writer(bool urgent) {
   if (wake) work_cv_.notify_one();
 }
 
+// The store cannot write where it lies now: as if somebody waited.
+void LmdbStore::wake_for_damage() {
+  MutexLock l(mu_);
+  start_over_ = urgent_ = true;
+  work_cv_.notify_one();
+}
+
 // False: stop, nothing is left.
 bool LmdbStore::wait_for_work() {
   MutexLock l(mu_);
-  while (!work_ && !retained_ && !stop_) work_cv_.wait(mu_);
-  if (!work_ && !retained_) return false;
-  const milliseconds delay = retained_ ? kRetryDelay : kGroupDelay;
-  const auto until = steady_clock::now() + delay;
-  while (!urgent_ && !stop_ && (retained_ || pending_bytes_ < kEagerBytes)) {
+  while (!work_ && !retained_ && !start_over_ && !stop_) work_cv_.wait(mu_);
+  if (!work_ && !retained_ && (stop_ || !start_over_)) return false;
+  const bool again = retained_ || start_over_;
+  const auto until = steady_clock::now() + (again ? kRetryDelay : kGroupDelay);
+  while (!urgent_ && !stop_ && (again || pending_bytes_ < kEagerBytes)) {
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     if (left.count() <= 0) break;
     work_cv_.wait_for(mu_, left);
   }
-  work_ = urgent_ = false;
+  work_ = urgent_ = start_over_ = false;
   return true;
 }
 
@@ -58,6 +65,10 @@ GenerationPtr LmdbStore::freeze() {
 void LmdbStore::run() {
   bool keep_on = true;
   while (keep_on && wait_for_work()) {
+    if (!env_->start_over().ok() && !env_->read_only()) {
+      MutexLock l(mu_);
+      start_over_ = true;  // a reader did not end: again in a second
+    }
     GenerationPtr generation = freeze();
     if (generation == nullptr) continue;
     const Status s = commit(*generation);

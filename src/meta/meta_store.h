@@ -9,8 +9,14 @@
 // Threads: every method from any thread. Reads take the overlay pointer and the LMDB read transaction under
 // one shared lock, so a read never misses a batch between the two. No reader outlives its call (a reader held
 // open over 200 commits grew the file from 28 to 463 MB). Owns: the environment, the writer thread, the map
-// size (grows by itself: 0.9.24 needs no live transaction then). Errors: kNoSpace (disk full; the store stays
-// usable), kCorrupt, kNewerFormat, kBusy, kIo.
+// size (grows by itself: 0.9.24 needs no live transaction then).
+//
+// Damage found while running costs what was known, never an answer: the store leaves a mark (the next open()
+// answers kCorrupt, which rebuilds), says so in one line, and starts over with an empty file. Records that
+// were on the disk are then absent, so the server is asked again, and so is a kDir whose listing began before
+// the start over, wherever it lies. What cannot be asked again, kJournal and kDirty, is kCorrupt from then
+// on, and so is the one scan of kDirent that met the damage (half a directory is not an answer). Errors:
+// kNoSpace (disk full; the store stays usable), kCorrupt, kNewerFormat, kBusy, kIo.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +47,7 @@ enum class Table : uint8_t {
   kTrash = 10,   // be64(fid) -> ""
 };
 inline constexpr int kTableCount = 11;
+std::string_view table_name(Table table);  // as LMDB knows it
 
 class Batch {
  public:
@@ -66,6 +73,8 @@ struct Options {
   size_t initial_map_bytes = 1 << 30;  // address space only
   // A file or file system that may not be written is opened for reading: apply() then refuses with kReadOnly.
   bool read_only_fallback = false;
+  // Records that meta/records.h cannot decode are damage. Off: a store of anything, for its own tests.
+  bool check_records = true;
 };
 
 struct StoreStats {
@@ -80,7 +89,8 @@ Status remove_store_files(const std::string& path);
 class MetaStore {
  public:
   // Opens or makes the store. A damaged one is kCorrupt, one of a later format kNewerFormat: the caller
-  // decides whether to rebuild (rename aside and open anew).
+  // decides whether to rebuild (rename aside and open anew, or remove_store_files). A store that we did not
+  // close in this state is read through first (meta/page_check.h, at most 0.4 s).
   static Result<std::unique_ptr<MetaStore>> open(const Options& options);
   virtual ~MetaStore() = default;  // commits what is pending
 

@@ -66,15 +66,17 @@ std::string Inode::encode() const {
   return out;
 }
 
-std::optional<Inode> Inode::decode(std::string_view v) {
+namespace {
+
+// All but the two texts, which stay views.
+bool parse_inode(std::string_view v, Inode& i, std::string_view& etag, std::string_view& name) {
   ByteReader r(v);
-  if (r.u8() != kVersion) return std::nullopt;
+  if (r.u8() != kVersion) return false;
   const uint8_t kind = r.u8(), source = r.u8(), bits = r.u8();
   if (kind > static_cast<uint8_t>(Kind::kSpecial) || source > static_cast<uint8_t>(AttrSource::kLocal) ||
       (bits & ~kInodeBits) != 0) {
-    return std::nullopt;
+    return false;
   }
-  Inode i;
   i.kind = static_cast<Kind>(kind);
   i.source = static_cast<AttrSource>(source);
   i.kind_known = (bits & kKindKnown) != 0;
@@ -93,11 +95,26 @@ std::optional<Inode> Inode::decode(std::string_view v) {
   i.fid = r.u64();
   i.base_len = i64(r);
   i.flags = r.u32();
-  const std::string_view etag = r.bytes16(), name = r.bytes16();
-  if (!done(r) || etag.size() > kMaxEtag || name.size() > kMaxName) return std::nullopt;
+  etag = r.bytes16();
+  name = r.bytes16();
+  return done(r) && etag.size() <= kMaxEtag && name.size() <= kMaxName;
+}
+
+}  // namespace
+
+std::optional<Inode> Inode::decode(std::string_view v) {
+  Inode i;
+  std::string_view etag, name;
+  if (!parse_inode(v, i, etag, name)) return std::nullopt;
   i.etag = etag;
   i.name = name;
   return i;
+}
+
+bool Inode::valid(std::string_view v) {
+  Inode i;
+  std::string_view etag, name;
+  return parse_inode(v, i, etag, name);
 }
 
 std::string Ext::encode() const {

@@ -32,4 +32,33 @@ std::string chunk_key(uint64_t fid, uint32_t chunk) {
   return key;
 }
 
+bool record_ok(Table table, std::string_view key, std::string_view value) {
+  const bool id = key.size() == 8, chunk = key.size() == 12;
+  switch (table) {
+    case Table::kState:
+      return true;  // texts of many owners, who read them with care
+    case Table::kDirent:
+      return parse_dirent_key(key) && Dirent::decode(value);
+    case Table::kInode:
+      return id && Inode::valid(value);
+    case Table::kExt:
+      return id && Ext::decode(value);
+    case Table::kDir:
+      return id && Dir::decode(value);
+    case Table::kFile:
+      return id && File::decode(value);
+    case Table::kMap:
+      return chunk && decode_bitmap(value);
+    case Table::kCrc:
+      return chunk && CrcChunk::decode(value);
+    case Table::kDirty:
+      return key.size() == 16;
+    case Table::kJournal:
+      return id;
+    case Table::kTrash:
+      return id && value.empty();
+  }
+  return false;
+}
+
 }  // namespace s3cache::meta

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "meta/meta_store.h"
+
 namespace s3cache::meta {
 
 inline constexpr uint64_t kRootIno = 1;
@@ -58,6 +60,7 @@ struct Inode {
   std::string name;      // the last component, at most 255 bytes, without '/'
   std::string encode() const;
   static std::optional<Inode> decode(std::string_view v);
+  static bool valid(std::string_view v);  // decode() would succeed
 };
 
 // Cold part of an inode.
@@ -116,5 +119,9 @@ struct DirentKey {
 std::optional<DirentKey> parse_dirent_key(std::string_view key);
 std::string id_key(uint64_t id);                      // kInode, kExt, kDir, kFile, kTrash
 std::string chunk_key(uint64_t fid, uint32_t chunk);  // kMap, kCrc
+
+// Whether this program can have written the record: its key has the table's form and its value decodes. Costs
+// no memory for names and inodes (30 ns): every read from the disk asks it. kJournal and kDirty: keys only.
+bool record_ok(Table table, std::string_view key, std::string_view value);
 
 }  // namespace s3cache::meta

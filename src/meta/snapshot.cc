@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "meta/records.h"
+
 namespace s3cache::meta {
 namespace {
 
@@ -68,12 +70,11 @@ class OverlayCursor {
 class TableCursor {
  public:
   TableCursor(const LmdbEnv& env, MDB_txn* txn, Table table, std::string_view start, std::string_view prefix)
-      : prefix_(prefix) {
-    rc_ = mdb_cursor_open(txn, env.dbi(table), &cursor_);
+      : env_(env), table_(table), prefix_(prefix) {
+    rc_ = guarded([&] { return mdb_cursor_open(txn, env.dbi(table), &cursor_); });
     if (rc_ != 0) return;
     key_ = val_of(start);
-    rc_ = mdb_cursor_get(cursor_, &key_, &value_, start.empty() ? MDB_FIRST : MDB_SET_RANGE);
-    check();
+    step(start.empty() ? MDB_FIRST : MDB_SET_RANGE);
   }
   ~TableCursor() { mdb_cursor_close(cursor_); }
   TableCursor(const TableCursor&) = delete;
@@ -83,15 +84,16 @@ class TableCursor {
   int failure() const { return rc_ == MDB_NOTFOUND ? 0 : rc_; }
   std::string_view key() const { return view_of(key_); }
   std::string_view value() const { return view_of(value_); }
-  void advance() {
-    rc_ = mdb_cursor_get(cursor_, &key_, &value_, MDB_NEXT);
-    check();
-  }
+  void advance() { step(MDB_NEXT); }
 
  private:
-  void check() {
+  void step(MDB_cursor_op op) {
+    rc_ = guarded([&] { return mdb_cursor_get(cursor_, &key_, &value_, op); });
     if (rc_ == 0 && !key().starts_with(prefix_)) rc_ = MDB_NOTFOUND;
+    if (rc_ == 0 && !env_.credible(table_, key_, value_)) rc_ = MDB_CORRUPTED;
   }
+  const LmdbEnv& env_;
+  const Table table_;
   const std::string_view prefix_;
   MDB_cursor* cursor_ = nullptr;
   MDB_val key_{}, value_{};
@@ -100,18 +102,42 @@ class TableCursor {
 
 }  // namespace
 
+bool outdated(const LmdbEnv& env, Table table, const std::optional<std::string>& value) {
+  if (table != Table::kDir || !env.was_damaged() || !value) return false;
+  const auto dir = Dir::decode(*value);
+  return !dir || dir->listed_at_ns < env.dirs_since_ns();
+}
+
 Result<std::optional<std::string>> read_record(const LmdbEnv& env, MDB_txn* txn, Table table,
                                                std::string_view key) {
   if (key.empty() || key.size() > kMaxKey) return std::optional<std::string>();
   MDB_val k = val_of(key), v{};
-  const int rc = mdb_get(txn, env.dbi(table), &k, &v);
+  int rc = guarded([&] { return mdb_get(txn, env.dbi(table), &k, &v); });
+  if (rc == 0 && !env.credible(table, k, v)) rc = MDB_CORRUPTED;
+  if (rc == 0) return std::optional<std::string>(view_of(v));
   if (rc == MDB_NOTFOUND) return std::optional<std::string>();
-  if (rc != 0) return env.error(rc, "get");
-  return std::optional<std::string>(view_of(v));
+  if (LmdbEnv::is_damage(rc)) {
+    env.report_damage(env.error(rc, "get").message);
+    if (!irreplaceable(table)) return std::optional<std::string>();
+  }
+  return env.error(rc, "get");
+}
+
+Status lost(const LmdbEnv& env, Table table) {
+  if ((table != Table::kJournal && table != Table::kDirty) || !env.was_damaged()) return {};
+  return Error{Code::kCorrupt,
+               "metadata store " + env.path() + " was damaged: what waited for upload is in doubt"};
 }
 
 Result<std::optional<std::string>> LmdbSnapshot::get(Table table, std::string_view key) {
   if (view_.failed) return *view_.failed;
+  if (Status s = lost(env_, table); !s.ok()) return s.error();
+  auto value = find(table, key);
+  if (value.ok() && outdated(env_, table, *value)) return std::optional<std::string>();
+  return value;
+}
+
+Result<std::optional<std::string>> LmdbSnapshot::find(Table table, std::string_view key) {
   if (view_.committing != nullptr || view_.collecting != nullptr) {
     ViewShared l(lock_);
     for (const auto& generation : {view_.collecting.get(), view_.committing.get()}) {
@@ -125,6 +151,7 @@ Result<std::optional<std::string>> LmdbSnapshot::get(Table table, std::string_vi
 Status LmdbSnapshot::scan(Table table, std::string_view from, std::string_view prefix, size_t limit,
                           const MetaStore::Visit& visit) {
   if (view_.failed) return *view_.failed;
+  if (Status s = lost(env_, table); !s.ok()) return s;
   const std::string_view start = std::max(from, prefix);
   if (start.size() > kMaxKey) return {};
   OverlayCursor newest(lock_, view_.collecting.get(), table, start, prefix, view_.seq);
@@ -162,8 +189,14 @@ Status LmdbSnapshot::scan(Table table, std::string_view from, std::string_view p
     if (step_newest) newest.advance();
     if (step_newer) newer.advance();
   }
-  if (const int rc = stored.failure(); rc != 0) return env_.error(rc, "scan");
-  return {};
+  const int rc = stored.failure();
+  if (rc == 0) return {};
+  if (LmdbEnv::is_damage(rc)) {
+    env_.report_damage(env_.error(rc, "scan").message);
+    // Half a directory would be taken for the whole.
+    if (!irreplaceable(table) && table != Table::kDirent) return {};
+  }
+  return env_.error(rc, "scan");
 }
 
 }  // namespace s3cache::meta

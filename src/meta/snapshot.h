@@ -23,6 +23,17 @@ struct View {
   LmdbEnv::ReadTxn txn;
 };
 
+// What is not an answer when the disk holds it no more: these are kCorrupt, everything else is absent.
+inline bool irreplaceable(Table table) {
+  return table == Table::kState || table == Table::kJournal || table == Table::kDirty;
+}
+
+// A kDir from before the store started over would make the names it lost absent.
+bool outdated(const LmdbEnv& env, Table table, const std::optional<std::string>& value);
+
+// kCorrupt for what waited for upload once there was damage.
+Status lost(const LmdbEnv& env, Table table);
+
 // LMDB alone.
 Result<std::optional<std::string>> read_record(const LmdbEnv& env, MDB_txn* txn, Table table,
                                                std::string_view key);
@@ -36,6 +47,8 @@ class LmdbSnapshot : public MetaStore::Snapshot {
               const MetaStore::Visit& visit) override;
 
  private:
+  Result<std::optional<std::string>> find(Table table, std::string_view key);
+
   const LmdbEnv& env_;
   ViewLock& lock_;
   const View view_;

@@ -14,58 +14,57 @@
 #include "base/sync.h"
 #include "base/unique_fd.h"
 #include "meta/meta_store.h"
+#include "meta/page_format.h"
 
 namespace s3cache::meta {
 namespace {
 
-// LMDB's on-disk header (0.9.x, 64 bit): a page header of 16 bytes, then this.
-struct LmdbMeta {
-  uint32_t magic;
-  uint32_t version;
-  uint64_t address;
-  uint64_t mapsize;
-  struct Db {
-    uint32_t pad;  // of the first: the page size
-    uint16_t flags, depth;
-    uint64_t branch_pages, leaf_pages, overflow_pages, entries, root;
-  } dbs[2];
-  uint64_t last_page;
-  uint64_t txnid;
-};
-static_assert(sizeof(LmdbMeta) == 136);
-constexpr size_t kPageHeader = 16;
-constexpr uint32_t kMagic = 0xBEEFC0DE;
-constexpr uint32_t kDataVersion = 1;
-constexpr uint16_t kMetaPageFlag = 0x08;
-constexpr uint64_t kNoPage = ~uint64_t{0};
+using format::Header, format::kPageHeader;
 
 std::string damaged_mark(const std::string& path) { return path + ".damaged"; }
+
+std::string clean_note(const std::string& path) {
+  constexpr std::string_view kEnding = ".mdb";
+  return (path.ends_with(kEnding) ? path.substr(0, path.size() - kEnding.size()) : path) + ".ok";
+}
+
+// What the note of a clean close says of the file as it is; empty: it cannot be told.
+std::string state_of(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  std::string head(2 * page, '\0');
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) != 0) return {};
+  if (::pread(fd.get(), head.data(), head.size(), 0) != static_cast<ssize_t>(head.size())) return {};
+  const long long mtime_ns = st.st_mtim.tv_sec * 1'000'000'000LL + st.st_mtim.tv_nsec;
+  return std::to_string(st.st_size) + " " + std::to_string(mtime_ns) + " " +
+         std::to_string(format::newest_header(head, page).txnid) + "\n";
+}
 
 Error corrupt(const std::string& path, const char* what) {
   return {Code::kCorrupt, "metadata store " + path + ": " + what};
 }
 
-Status check_header(const std::string& path, const char* page, LmdbMeta& meta) {
-  uint16_t flags;
-  std::memcpy(&flags, page + 10, sizeof flags);
-  std::memcpy(&meta, page + kPageHeader, sizeof meta);
-  if (meta.magic != kMagic || (flags & kMetaPageFlag) == 0) return corrupt(path, "not an LMDB file");
-  if (meta.version > kDataVersion) {
+Status check_header(const std::string& path, const char* page, Header& meta) {
+  meta = format::load<Header>(page + kPageHeader);
+  if (meta.magic != format::kMagic || (format::page_flags(page) & format::kMeta) == 0)
+    return corrupt(path, "not an LMDB file");
+  if (meta.version > format::kDataVersion) {
     return Error{Code::kNewerFormat, "metadata store " + path +
                                          " was written by a later LMDB (data version " +
                                          std::to_string(meta.version) +
                                          "): use that build of s3cache again, or another cache directory"};
   }
-  if (meta.version != kDataVersion) return corrupt(path, "unknown LMDB data version");
-  if (meta.dbs[0].pad != static_cast<uint32_t>(::sysconf(_SC_PAGESIZE))) {
+  if (meta.version != format::kDataVersion) return corrupt(path, "unknown LMDB data version");
+  if (meta.trees[0].pad != static_cast<uint32_t>(::sysconf(_SC_PAGESIZE))) {
     return corrupt(path, "made with another page size");
   }
-  for (const LmdbMeta::Db& db : meta.dbs) {
-    if (db.root != kNoPage && (db.root > meta.last_page || db.root < 2)) {
+  for (const format::Tree& tree : meta.trees) {
+    if (tree.root != format::kNoPage && (tree.root > meta.last_page || tree.root < 2)) {
       return corrupt(path, "a root lies outside the file");
     }
   }
-  if (meta.last_page < 1 || meta.last_page > (uint64_t{1} << 47) / meta.dbs[0].pad) {
+  if (meta.last_page < 1 || meta.last_page > (uint64_t{1} << 47) / meta.trees[0].pad) {
     return corrupt(path, "impossible size in the header");
   }
   return {};
@@ -89,7 +88,7 @@ Status check_store_file(const std::string& path, bool* shortened) {
   if (static_cast<size_t>(got) < head.size()) return corrupt(path, "too short");
   uint64_t last_page = 0;
   for (int i = 0; i < 2; ++i) {
-    LmdbMeta meta;
+    Header meta;
     if (Status s = check_header(path, head.data() + i * page, meta); !s.ok()) return s;
     last_page = std::max(last_page, meta.last_page);
   }
@@ -104,7 +103,27 @@ Status check_store_file(const std::string& path, bool* shortened) {
 
 void mark_store_damaged(const std::string& path) {
   UniqueFd fd(::open(damaged_mark(path).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (fd) ::fsync(fd.get());  // takes its name to the disk with it
 }
+
+void note_clean_close(const std::string& path) {
+  const std::string state = state_of(path);
+  if (state.empty()) return;
+  const std::string note = clean_note(path), fresh = note + ".new";
+  UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd) return;
+  const bool whole = ::write(fd.get(), state.data(), state.size()) == static_cast<ssize_t>(state.size());
+  if (!whole || ::rename(fresh.c_str(), note.c_str()) != 0) ::unlink(fresh.c_str());
+}
+
+bool closed_cleanly(const std::string& path) {
+  UniqueFd fd(::open(clean_note(path).c_str(), O_RDONLY | O_CLOEXEC));
+  char text[128];
+  const ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : 0;
+  return n > 0 && std::string_view(text, static_cast<size_t>(n)) == state_of(path);
+}
+
+void forget_clean_close(const std::string& path) { ::unlink(clean_note(path).c_str()); }
 
 bool disk_is_full(const std::string& path) {
   struct statvfs v {};
@@ -123,7 +142,9 @@ uint64_t file_size(const std::string& path) {
 }
 
 Status remove_store_files(const std::string& path) {
-  for (const std::string& p : {path, path + "-lock", damaged_mark(path)}) {
+  // The mark last: whoever is stopped half-way finds the store still damaged.
+  for (const std::string& p :
+       {path, path + "-lock", clean_note(path), clean_note(path) + ".new", damaged_mark(path)}) {
     if (::unlink(p.c_str()) != 0 && errno != ENOENT) return errno_error(errno, "unlink " + p);
   }
   return {};

@@ -1,9 +1,10 @@
 // The store's files on disk, looked at before LMDB maps them.
 //
 // LMDB trusts the file: a header of garbage or a file cut short would be a crash later, so both meta pages
-// are checked first. What no check finds here trips an LMDB assertion at worst; the handler leaves a mark
-// next to the file, and the next open() says kCorrupt instead of crashing again. Threads: any; OpenOnce is a
-// process-wide registry with its own lock. Errors: kCorrupt, kNewerFormat, kBusy, kIo.
+// are checked first. What no check finds (page_check.h) leaves a mark next to the file once LMDB trips over
+// it, and the next open() says kCorrupt. A store closed cleanly leaves the opposite, "meta.ok", which saves
+// the next open() from reading the whole file. Threads: any; OpenOnce is a process-wide registry with its own
+// lock. Errors: kCorrupt, kNewerFormat, kBusy, kIo.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,14 @@ Status check_store_file(const std::string& path, bool* shortened);
 
 // Called once LMDB has found the store to be damaged beyond use: open() answers kCorrupt from now on.
 void mark_store_damaged(const std::string& path);
+
+// The note of a clean close: size, mtime_ns and last transaction of the file. It counts only while all three
+// match, so nothing is synced for it: lost, it costs a check; come back after a power cut, it does not match
+// a file that was written since (a transaction moves the third, and pages of one that never ended are not
+// used).
+void note_clean_close(const std::string& path);
+bool closed_cleanly(const std::string& path);
+void forget_clean_close(const std::string& path);
 
 // True while the file system of `path` has next to nothing left: LMDB reports a short write as EIO.
 bool disk_is_full(const std::string& path);
