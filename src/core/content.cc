@@ -33,6 +33,7 @@ Content::Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cac
       attr_(attr),
       file_(std::move(file)),
       sealed_(full),
+      checksums_loaded_(!full),
       readahead_(readahead) {
   inserted_ = recorded_ = file_ && file_->valid_bytes() > 0;
 }
@@ -82,6 +83,10 @@ bool Content::cached(int64_t offset, int64_t length) const {
 
 // Bytes of the cache file, checksums verified. False: they are not there after all, the caller fetches them.
 bool Content::read_file(int64_t offset, std::span<std::byte> out) {
+  if (!checksums_loaded_.load(std::memory_order_acquire)) {
+    host_.load_checksums(*this);  // by each of several first readers: nobody reads before they are there
+    checksums_loaded_.store(true, std::memory_order_release);
+  }
   auto n = file_->read(offset, out);
   if (n.ok() && *n == out.size() && cached(offset, static_cast<int64_t>(out.size()))) return true;
   // A partial file has cleared what failed its check, and takes the bytes again. One that the kernel may have

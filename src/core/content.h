@@ -63,6 +63,8 @@ class ContentHost {
   virtual void went_stale(Content& content) = 0;
   // The last handle was closed / the object is going away.
   virtual void closing(Content& content) = 0;
+  // The daemon is about to read a cache file that was opened sealed.
+  virtual void load_checksums(Content& content) = 0;
 };
 
 struct ContentId {
@@ -177,6 +179,7 @@ class Content : public std::enable_shared_from_this<Content> {
   std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, detached_{false},
       recorded_{false};
   std::atomic<bool> given_up_{false};  // the cache file is damaged or gone, and must not be repaired in place
+  std::atomic<bool> checksums_loaded_;
   std::atomic<int64_t> recorded_bytes_{0};
   mutable Mutex mu_;
   Readahead readahead_ GUARDED_BY(mu_);

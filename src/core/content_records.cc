@@ -45,16 +45,19 @@ std::optional<meta::File> read_file_record(meta::MetaStore& store, uint64_t fid)
   return meta::File::decode(**value);
 }
 
-void load_chunks(meta::MetaStore& store, cache::CacheFile& file, bool sealed) {
+void load_pages(meta::MetaStore& store, cache::CacheFile& file, bool sealed) {
   if (sealed) {
     file.load_full();
     file.set_registered();
-  } else {
-    for_chunks(store, Table::kMap, file.fid(), chunks(file.size(), cache::kChunk),
-               [&](uint32_t chunk, const std::string& value) {
-                 if (auto bits = meta::decode_bitmap(value)) file.load_map(chunk, *bits);
-               });
+    return;
   }
+  for_chunks(store, Table::kMap, file.fid(), chunks(file.size(), cache::kChunk),
+             [&](uint32_t chunk, const std::string& value) {
+               if (auto bits = meta::decode_bitmap(value)) file.load_map(chunk, *bits);
+             });
+}
+
+void load_checksums(meta::MetaStore& store, cache::CacheFile& file) {
   for_chunks(store, Table::kCrc, file.fid(), chunks(file.size(), cache::kCrcChunk),
              [&](uint32_t chunk, const std::string& value) {
                const auto record = meta::CrcChunk::decode(value);

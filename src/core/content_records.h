@@ -18,8 +18,11 @@ namespace s3cache::core {
 
 std::optional<meta::File> read_file_record(meta::MetaStore& store, uint64_t fid);
 
-// Valid pages and checksums of a file that is on disk.
-void load_chunks(meta::MetaStore& store, cache::CacheFile& file, bool sealed);
+// Valid pages of a file that is on disk.
+void load_pages(meta::MetaStore& store, cache::CacheFile& file, bool sealed);
+// Its checksums: for whoever reads it here. What passthrough reads needs none: one in ten of the records of a
+// warm open.
+void load_checksums(meta::MetaStore& store, cache::CacheFile& file);
 
 // Writes what changed since the last call: file record, page maps and checksums, and the inode's fid, in one
 // batch. False: the inode has moved on to another version or is gone, and nothing was written. A sealed file

@@ -72,7 +72,7 @@ Result<std::shared_ptr<Content>> ContentTable::acquire(uint64_t ino) {
   if (inode->kind == meta::Kind::kDirectory)
     return Error{Code::kIsDirectory, inode->name + " is a directory"};
   if (auto content = find({ino, version_of(*inode)})) return content;
-  auto key = inodes_.key_of(ino);
+  auto key = inodes_.key_of(ino, *inode);
   if (!key.ok()) return key.error();
   return load(ino, *inode, std::move(*key));
 }
@@ -80,7 +80,8 @@ Result<std::shared_ptr<Content>> ContentTable::acquire(uint64_t ino) {
 Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::Inode& inode, std::string key) {
   const Key where{ino, version_of(inode)};
   // Loading twice at once would make two CacheFiles of one fid: whoever is second takes the first one's.
-  MutexLock loading(record_mu_);
+  // A stripe each, as it waits for the disk: opens of other files go on.
+  MutexLock loading(loading_[ino % loading_.size()]);
   if (auto content = find(where)) return content;
   bool sealed = false;
   auto file = load_file(inode, &sealed);
@@ -105,10 +106,14 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
     if (on_disk) {
       auto file = std::make_unique<cache::CacheFile>(dir_, fds_, inode.fid, inode.size, false);
       *sealed = record->state == meta::FileState::kSealed;
-      load_chunks(store_, *file, *sealed);
+      load_pages(store_, *file, *sealed);
+      if (!*sealed) core::load_checksums(store_, *file);
       return file;
     }
-    if (record) space_.evict(inode.fid, record->valid_bytes);
+    if (record) {
+      MutexLock recording(record_mu_);
+      space_.evict(inode.fid, record->valid_bytes);
+    }
   }
   auto fid = store_.next_id();
   if (!fid.ok()) {
@@ -117,6 +122,8 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
   }
   return std::make_unique<cache::CacheFile>(dir_, fds_, *fid, inode.size, true);
 }
+
+void ContentTable::load_checksums(Content& content) { core::load_checksums(store_, *content.file()); }
 
 void ContentTable::opened(Content& content) {
   if (content.fid() == 0) return;

@@ -5,10 +5,11 @@
 // as their checksums, and a complete file becomes "sealed" with the inode pointing to it, all in one batch.
 // Partial files are recorded at most 100 ms late, so a SIGKILL loses no more than that of what was fetched.
 // Power cuts: a file counts as synced only after a syncfs (every 30 s); after a cut, files of before that are
-// not synced are given up. Threads: any. Lock order: record_mu_ -> Inodes' stripe -> store; mu_ is a leaf.
-// Errors: kNotFound, kIsDirectory, and those of the store. Units: bytes.
+// not synced are given up. Threads: any. Lock order: loading_, record_mu_ -> Inodes' stripe -> store; mu_ is
+// a leaf. Errors: kNotFound, kIsDirectory, and those of the store. Units: bytes.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <thread>
 #include <unordered_map>
@@ -63,6 +64,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   void damaged(Content& content) override;
   void went_stale(Content& content) override;
   void closing(Content& content) override;
+  void load_checksums(Content& content) override;
 
   // ObjectProber.
   bool probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
@@ -101,6 +103,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   const uint64_t distrust_below_;  // fids before it count only if synced
   Namespace* namespace_ = nullptr;
 
+  std::array<Mutex, 64> loading_;
   Mutex record_mu_;  // one writer of File records at a time (record() and sync_recent() both rewrite them)
   Mutex mu_;
   CondVar wake_;
