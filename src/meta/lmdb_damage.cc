@@ -22,8 +22,10 @@ MDB_val val_of(std::string_view s) { return {s.size(), const_cast<char*>(s.data(
 }  // namespace
 
 bool LmdbEnv::is_damage(int rc) {
-  // MDB_BAD_TXN: the transaction has met it before.
-  return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_TXN || rc == kDamaged;
+  // MDB_BAD_TXN: the transaction has met it before. MDB_MAP_RESIZED: a header says more pages than the map
+  // has, and nobody else writes here.
+  return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_TXN || rc == MDB_MAP_RESIZED ||
+         rc == kDamaged;
 }
 
 void LmdbEnv::on_damage(std::function<Batch()> first_records, std::function<void()> on_damage) {

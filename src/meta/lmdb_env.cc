@@ -203,6 +203,8 @@ Error LmdbEnv::error(int rc, const char* what) const {
       if (disk_is_full(path_)) return {Code::kNoSpace, text + " (disk full)"};
       return {Code::kIo, text};
     case kDamaged:
+    case MDB_BAD_TXN:
+    case MDB_MAP_RESIZED:
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:

@@ -171,6 +171,30 @@ def test_damaged_store_is_rebuilt(bucket, mount, cache_dir, damage):
     assert m.alive()
 
 
+@pytest.mark.parametrize("damage", [damage_truncate, damage_garbage, damage_middle, damage_empty])
+def test_store_damaged_under_a_mount(bucket, mount, cache_dir, damage):
+    """What was known is lost, the mount and its answers are not; the next mount starts afresh."""
+    keys = bucket.place_many("d/", 300, 20_000, mtime=OLD)
+    m = mount(bucket)
+    epoch(m.path, keys)
+    m.remount()
+    damage(os.path.join(volume(cache_dir), "meta.mdb"))
+    drop_caches(2)
+
+    def right(key):
+        try:
+            return is_right(bucket, m, key)
+        except OSError:  # a call that was in the damaged store when it was found
+            return False
+    for key in keys:
+        wait_for(lambda key=key: right(key), 5, key)
+    assert all(is_right(bucket, m, key) for key in keys)
+    assert sorted(os.listdir(m.join("d"))) == sorted(key[2:] for key in keys)
+    m.remount()
+    assert all(is_right(bucket, m, key) for key in keys)
+    assert m.alive()
+
+
 @pytest.mark.parametrize("damage", [damage_truncate, damage_empty, damage_remove])
 @pytest.mark.parametrize("passthrough", [True, False])
 def test_damaged_data_files_sizes(bucket, mount, cache_dir, damage, passthrough):

@@ -271,6 +271,10 @@ TEST_CASE("damage under a running store: absent, then a store that starts over")
     REQUIRE(::truncate(dir.file().c_str(), 6 * kPage) == 0);
     REQUIRE(must_get(*s, Table::kInode, id_key(1502)) == "(none)");
   }
+  SECTION("headers of garbage") {
+    overwrite(dir.file(), 0, std::string(2 * kPage, '\x5a'));
+    (void)s->get(Table::kInode, id_key(1502));
+  }
   SECTION("the file is emptied") {
     REQUIRE(::truncate(dir.file().c_str(), 0) == 0);
     (void)s->get(Table::kInode, id_key(1502));
