@@ -52,7 +52,9 @@ std::optional<Result<LmdbEnv::ReadTxn>> LmdbEnv::begin_read() {
   if (txn != nullptr) {
     rc = guarded([&] { return mdb_txn_renew(txn); });
   } else if (env_ != nullptr) {
-    rc = guarded([&] { return mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn); });
+    MDB_envinfo info;
+    rc = guarded([&] { return mdb_env_info(env_, &info); });  // a jump out of the begin would leak it
+    if (rc == 0) rc = guarded([&] { return mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn); });
     if (rc == 0 && slot != nullptr) slot->txn = txn;
   }
   if (rc != 0) {

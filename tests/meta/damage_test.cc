@@ -132,6 +132,18 @@ size_t damage_pages(const std::string& path, const std::string& text) {
   return pages.size();
 }
 
+void check_listings(MetaStore& store) {
+  // A listing from before the damage proves no absence, one from after it does.
+  store.apply(one(Table::kDir, id_key(kRootIno), Dir{5, true}.encode()));
+  REQUIRE(must_get(store, Table::kDir, id_key(kRootIno)) == "(none)");
+  REQUIRE_FALSE(store.snapshot()->get(Table::kDir, id_key(kRootIno))->has_value());
+  const int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                          std::chrono::system_clock::now().time_since_epoch())
+                          .count();
+  store.apply(one(Table::kDir, id_key(kRootIno), Dir{now, true}.encode()));
+  REQUIRE(must_get(store, Table::kDir, id_key(kRootIno)) != "(none)");
+}
+
 }  // namespace
 
 TEST_CASE("a whole store passes the check, also after a kill") {
@@ -271,13 +283,9 @@ TEST_CASE("damage under a running store: absent, then a store that starts over")
     REQUIRE(::truncate(dir.file().c_str(), 6 * kPage) == 0);
     REQUIRE(must_get(*s, Table::kInode, id_key(1502)) == "(none)");
   }
-  SECTION("headers of garbage") {
+  SECTION("headers of garbage, or none") {
     overwrite(dir.file(), 0, std::string(2 * kPage, '\x5a'));
-    (void)s->get(Table::kInode, id_key(1502));
-  }
-  SECTION("the file is emptied") {
-    REQUIRE(::truncate(dir.file().c_str(), 0) == 0);
-    (void)s->get(Table::kInode, id_key(1502));
+    if (GENERATE(false, true)) REQUIRE(::truncate(dir.file().c_str(), 0) == 0);
     eventually([&] { return s->get(Table::kInode, id_key(1502)).ok(); });
   }
   SECTION("a record that does not decode") {
@@ -304,15 +312,7 @@ TEST_CASE("damage under a running store: absent, then a store that starts over")
   REQUIRE(
       s->apply_durable(one(Table::kDirent, dirent_key(kRootIno, "a", false), Dirent{9, 1}.encode())).ok());
   use_everything(*s);
-  // A listing from before the damage proves no absence, one from after it does.
-  s->apply(one(Table::kDir, id_key(kRootIno), Dir{5, true}.encode()));
-  REQUIRE(must_get(*s, Table::kDir, id_key(kRootIno)) == "(none)");
-  REQUIRE_FALSE(s->snapshot()->get(Table::kDir, id_key(kRootIno))->has_value());
-  const int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::system_clock::now().time_since_epoch())
-                          .count();
-  s->apply(one(Table::kDir, id_key(kRootIno), Dir{now, true}.encode()));
-  REQUIRE(must_get(*s, Table::kDir, id_key(kRootIno)) != "(none)");
+  check_listings(*s);
   // The files beside it belong to records that are gone: the next start rebuilds.
   s.reset();
   REQUIRE_FALSE(exists(dir.file("meta.ok")));
