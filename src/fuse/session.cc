@@ -124,7 +124,7 @@ Status Session::wait_ready() {
   }
   ready_ = true;
   compat_->probe();
-  const unsigned kb = options_.readahead_kb;
+  const unsigned kb = compat_->passthrough() ? options_.readahead_kb : options_.daemon_readahead_kb;
   if (kb != 0 && !KernelCompat::set_readahead_kb(dev_, kb)) {
     log::info("fuse: cannot raise the readahead window of {}: it stays at 128 KiB", options_.mountpoint);
   }
