@@ -321,32 +321,4 @@ TEST_CASE("damage under a running store: absent, then a store that starts over")
   REQUIRE(try_open(dir.file()).ok());
 }
 
-TEST_CASE("garbage anywhere under a running store is never an error for ever") {
-  const uint64_t seed = test_seed();
-  CAPTURE(seed);
-  std::mt19937_64 rng(seed);
-  TempDir dir;
-  make(dir.file());
-  const std::string whole = content(dir.file());
-  for (int round = 0; round < 40; ++round) {
-    CAPTURE(round);
-    REQUIRE(remove_store_files(dir.file()).ok());
-    overwrite(dir.file(), 0, whole);
-    auto s = must_open(dir.file());
-    for (int i = 0; i < 8; ++i) {
-      const size_t page = 2 + rng() % (whole.size() / kPage - 10);
-      overwrite(dir.file(), page * kPage, garbage(rng, kPage * (1 + rng() % 4)));
-    }
-    use_everything(*s);
-    // In order, so that the commit goes through many pages; numbers go on.
-    Batch b = records();
-    b.ops().pop_back();
-    REQUIRE(s->apply_durable(std::move(b)).ok());
-    REQUIRE(s->next_id().ok());
-    for (uint64_t i = 0; i < kNames; i += 11) {
-      REQUIRE(must_get(*s, Table::kInode, id_key(i + 2)) == inode_of(i).encode());
-    }
-  }
-}
-
 }  // namespace s3cache::meta
