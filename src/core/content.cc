@@ -112,6 +112,7 @@ void Content::read_missing(Waiter waiter, bool advise) {
   Segments to_start;
   std::vector<s3::RequestId> promoted;
   std::vector<Piece> pieces;
+  Segments hollow;  // dies after the lock, its units go back to the pool
   bool ready = false;
   {
     MutexLock lock(mu_);
@@ -122,12 +123,13 @@ void Content::read_missing(Waiter waiter, bool advise) {
       const int64_t begin = waiter.offset / cache::kPage * cache::kPage;
       advice.now = {begin, std::min(id_.size, waiter.end() + cache::kPage - 1) - begin};
     }
-    ready = collect(waiter.offset, waiter.length, &pieces);
+    ready = collect(waiter.offset, waiter.length, &pieces) == Found::kAll;
     if (!ready) {
       if (stale_) {
         lock.unlock();
         return waiter.done(Error{Code::kStale, id_.key + " was replaced on the server"});
       }
+      hollow = take_hollow(waiter.offset, waiter.end());
       plan(advice.now, advice.part, false, to_start);
       promote_overlapping(waiter.offset, waiter.end(), promoted);
     }
@@ -136,6 +138,8 @@ void Content::read_missing(Waiter waiter, bool advise) {
     if (!ready) waiters_.push_back(std::move(waiter));
   }
   if (ready) reply(waiter, pieces);
+  pieces.clear();  // their memory may be what the next request waits for
+  hollow.clear();
   for (s3::RequestId request : promoted) host_.promote(request);
   start(to_start);
 }
@@ -194,7 +198,7 @@ std::shared_ptr<Segment> Content::segment_at(int64_t offset) {
   return it->second->end() > offset ? it->second : nullptr;
 }
 
-bool Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) {
+Content::Found Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) {
   const int64_t end = offset + length;
   for (int64_t at = offset; at < end;) {
     const auto segment = segment_at(at);
@@ -204,19 +208,37 @@ bool Content::collect(int64_t offset, int64_t length, std::vector<Piece>* pieces
       const int64_t in_unit = inside % BufferPool::kUnit;
       int64_t n = std::min({end - at, segment->filled - inside, BufferPool::kUnit - in_unit});
       const auto& unit = segment->units[index];
-      if (!unit && !cached(at, n)) return false;
+      if (!unit && !cached(at, n)) return segment->done ? Found::kLost : Found::kComing;
       if (pieces) pieces->push_back({at, n, unit, unit ? unit.get() + in_unit : nullptr});
       at += n;
       continue;
     }
-    if (segment) return false;  // on its way
+    if (segment) return Found::kComing;
     const auto next = segments_.upper_bound(at);
     const int64_t n = (next == segments_.end() ? end : std::min(end, next->first)) - at;
-    if (!cached(at, n)) return false;
+    if (!cached(at, n)) return Found::kLost;
     if (pieces) pieces->push_back({at, n, nullptr, nullptr});
     at += n;
   }
-  return true;
+  return Found::kAll;
+}
+
+// Finished segments of the range that went to the cache file in part, which then lost it: what is left of
+// them in RAM would keep add_segments() from asking for the rest again.
+Content::Segments Content::take_hollow(int64_t offset, int64_t end) {
+  Segments out;
+  auto it = segments_.upper_bound(offset);
+  if (it != segments_.begin()) --it;
+  while (it != segments_.end() && it->first < end) {
+    const Segment& s = *it->second;
+    if (!s.done || s.end() <= offset || collect(s.offset, s.length, nullptr) == Found::kAll) {
+      ++it;
+      continue;
+    }
+    out.push_back(std::move(it->second));
+    it = segments_.erase(it);
+  }
+  return out;
 }
 
 void Content::reply(const Waiter& waiter, const std::vector<Piece>& pieces) {
@@ -252,8 +274,12 @@ void Content::start(const Segments& segments) {
       MutexLock lock(mu_);
       to_disk = to_disk && !disk_failed_;
     }
-    segment->to_disk = to_disk && host_.reserve(*this, segment->length);
-    if (segment->to_disk) segment->reserved = segment->length;
+    to_disk = to_disk && host_.reserve(*this, segment->length);
+    {
+      MutexLock lock(mu_);
+      segment->to_disk = to_disk;
+      segment->reserved = to_disk ? segment->length : 0;
+    }
     if (!host_.start(shared_from_this(), segment)) refused(segment);
   }
 }
@@ -280,66 +306,11 @@ void Content::refused(const std::shared_ptr<Segment>& segment) {
   }
 }
 
-void Content::fetch_all(s3::HeadCallback on_headers, std::function<void(Status)> done) {
-  Segments to_start;
-  std::vector<s3::RequestId> promoted;
-  std::optional<s3::ObjectInfo> known;
-  bool complete = false;
-  {
-    MutexLock lock(mu_);
-    complete = settled();
-    if (!complete && stale_) {
-      lock.unlock();
-      const Error error{Code::kStale, id_.key + " was replaced on the server"};
-      if (on_headers) on_headers(error);
-      if (done) done(error);
-      return;
-    }
-    if (on_headers) {
-      if (info_) {
-        known = info_;
-      } else {
-        on_headers_.push_back(on_headers);
-      }
-    }
-    if (!complete) {
-      plan({0, id_.size}, 0, false, to_start);
-      promote_overlapping(0, id_.size, promoted);
-      if (done) whole_.push_back(done);
-    }
-  }
-  if (known && on_headers) on_headers(*known);
-  if (complete && done) done({});
-  for (s3::RequestId request : promoted) host_.promote(request);
-  start(to_start);
-}
-
-// Is the whole object as near as it will come: sealed, or complete in RAM and on disk together? While the
-// cache file can still become complete its seal is waited for (passthrough from the first byte); whoever
-// seals checks again.
-bool Content::settled() {
-  if (sealed()) return true;
-  if (file_ && !given_up_ && file_->full()) return false;
-  const bool on_its_way = std::any_of(segments_.begin(), segments_.end(),
-                                      [](const auto& s) { return s.second->to_disk || !s.second->done; });
-  return !on_its_way && collect(0, id_.size, nullptr);
-}
-
-// Runs the callbacks that wait for the whole object.
-void Content::check_whole() {
-  std::vector<std::function<void(Status)>> ready;
-  {
-    MutexLock lock(mu_);
-    if (whole_.empty() || !settled()) return;
-    ready.swap(whole_);
-  }
-  for (auto& done : ready) done({});
-}
-
+// Those to be answered, and those that would wait for ever: answer() asks for their bytes once more.
 std::vector<Content::Waiter> Content::take_ready() {
   std::vector<Waiter> ready;
   for (auto it = waiters_.begin(); it != waiters_.end();) {
-    if (!collect(it->offset, it->length, nullptr)) {
+    if (collect(it->offset, it->length, nullptr) == Found::kComing) {
       ++it;
       continue;
     }
@@ -355,12 +326,13 @@ void Content::answer(std::vector<Waiter> ready) {
     bool complete = false;
     {
       MutexLock lock(mu_);
-      complete = collect(waiter.offset, waiter.length, &pieces);
+      complete = collect(waiter.offset, waiter.length, &pieces) == Found::kAll;
     }
     if (complete) {
       reply(waiter, pieces);
     } else {
-      read_missing(std::move(waiter), false);  // given up in between (RAM taken back)
+      pieces.clear();
+      read_missing(std::move(waiter), false);  // RAM taken back in between, or lost by the cache file
     }
   }
 }

@@ -73,6 +73,7 @@ struct ContentId {
   std::string key;
   std::string etag;
   int64_t size = 0;
+  int64_t last_modified = 0;  // s; 0: not known
 };
 
 class Content : public std::enable_shared_from_this<Content> {
@@ -144,7 +145,16 @@ class Content : public std::enable_shared_from_this<Content> {
     BufferPool::Unit unit;  // empty: read it from the cache file
     const std::byte* data = nullptr;
   };
+  struct Whole {
+    std::function<void(Status)> done;
+    int attempts = 0;
+  };
   using Segments = std::vector<std::shared_ptr<Segment>>;
+  enum class Found : uint8_t {
+    kAll,
+    kComing,
+    kLost,  // part of it is neither here nor on its way: not planned yet, or the cache file lost it
+  };
 
   bool cached(int64_t offset, int64_t length) const;
   bool read_file(int64_t offset, std::span<std::byte> out);
@@ -154,12 +164,15 @@ class Content : public std::enable_shared_from_this<Content> {
   void add_segments(cache::Run run, int64_t part, bool background, Segments& out) REQUIRES(mu_);
   void promote_overlapping(int64_t offset, int64_t end, std::vector<s3::RequestId>& out) REQUIRES(mu_);
   std::shared_ptr<Segment> segment_at(int64_t offset) REQUIRES(mu_);
-  bool collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) REQUIRES(mu_);
+  Found collect(int64_t offset, int64_t length, std::vector<Piece>* pieces) REQUIRES(mu_);
+  Segments take_hollow(int64_t offset, int64_t end) REQUIRES(mu_);
   void reply(const Waiter& waiter, const std::vector<Piece>& pieces);
   void start(const Segments& segments);
   void refused(const std::shared_ptr<Segment>& segment);
   std::vector<Waiter> take_ready() REQUIRES(mu_);
   void answer(std::vector<Waiter> ready);
+  void fetch_whole(Whole whole, const s3::HeadCallback& on_headers);
+  bool coming() REQUIRES(mu_);
   bool settled() REQUIRES(mu_);
   void check_whole();
 
@@ -168,6 +181,7 @@ class Content : public std::enable_shared_from_this<Content> {
   void arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data);
   void ended(const std::shared_ptr<Segment>& segment, const Status& status);
   void store_unit(const std::shared_ptr<Segment>& segment, size_t unit);
+  void erase(const std::shared_ptr<Segment>& segment) REQUIRES(mu_);
   void finish_segment(const std::shared_ptr<Segment>& segment) REQUIRES(mu_);
   void fail(const std::shared_ptr<Segment>& segment, const Error& transfer);
 
@@ -185,7 +199,7 @@ class Content : public std::enable_shared_from_this<Content> {
   Readahead readahead_ GUARDED_BY(mu_);
   std::map<int64_t, std::shared_ptr<Segment>> segments_ GUARDED_BY(mu_);
   std::vector<Waiter> waiters_ GUARDED_BY(mu_);
-  std::vector<std::function<void(Status)>> whole_ GUARDED_BY(mu_);
+  std::vector<Whole> whole_ GUARDED_BY(mu_);
   std::vector<s3::HeadCallback> on_headers_ GUARDED_BY(mu_);
   std::optional<s3::ObjectInfo> info_ GUARDED_BY(mu_);  // of the first GET that answered
   int handles_ GUARDED_BY(mu_) = 0;

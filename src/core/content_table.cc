@@ -85,11 +85,15 @@ Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::In
   if (auto content = find(where)) return content;
   bool sealed = false;
   auto file = load_file(inode, &sealed);
-  auto content =
-      std::make_shared<Content>(*this, ContentId{ino, where.version, std::move(key), inode.etag, inode.size},
-                                entry_of(ino, inode, names_).attr, std::move(file), sealed, readahead_);
-  MutexLock lock(mu_);
-  contents_[where] = content;
+  auto content = std::make_shared<Content>(
+      *this, ContentId{ino, where.version, std::move(key), inode.etag, inode.size, inode.last_modified_s},
+      entry_of(ino, inode, names_).attr, std::move(file), sealed, readahead_);
+  {
+    MutexLock lock(mu_);
+    contents_[where] = content;
+  }
+  // Complete, but its seal was never recorded: killed between the two. Nothing else would come to seal it.
+  if (!sealed && content->file() && content->file()->full()) progressed(*content, true);
   return content;
 }
 

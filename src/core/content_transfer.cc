@@ -45,7 +45,10 @@ bool Content::headers(const std::shared_ptr<Segment>& segment, const s3::ObjectI
   const bool same_tag = info.etag == id_.etag || id_.etag.empty();
   const bool nonsense = (!info.etag.empty() && info.etag == id_.etag && info.size != id_.size) ||
                         (info.etag.empty() && !id_.etag.empty());
-  const bool same = same_tag && info.size == id_.size;
+  // Without tags the time has to tell versions of one size apart, as in version_of().
+  const bool other_time = id_.etag.empty() && id_.last_modified != 0 && info.last_modified != 0 &&
+                          info.last_modified != id_.last_modified;
+  const bool same = same_tag && !other_time && info.size == id_.size;
   std::vector<s3::HeadCallback> callbacks;
   {
     MutexLock lock(mu_);
@@ -79,53 +82,54 @@ void Content::arrived(const std::shared_ptr<Segment>& segment, std::span<const s
   }
   const auto first = static_cast<size_t>(at / BufferPool::kUnit);
   std::vector<Waiter> ready;
-  size_t complete = 0;
-  bool to_disk = false;
+  size_t complete = first;
   {
     MutexLock lock(mu_);
-    to_disk = segment->to_disk;
     segment->filled = at + total;
-    complete = static_cast<size_t>(segment->filled / BufferPool::kUnit);
-    if (segment->filled == segment->length) complete = segment->unit_count();
+    if (segment->to_disk) {
+      complete = segment->filled == segment->length
+                     ? segment->unit_count()
+                     : static_cast<size_t>(segment->filled / BufferPool::kUnit);
+      for (size_t i = first; i < complete; ++i) segment->reserved -= segment->unit_length(i);
+    }
     if (!waiters_.empty()) ready = take_ready();
   }
-  if (to_disk)
-    for (size_t i = first; i < complete; ++i)
-      host_.post_disk([self = shared_from_this(), segment, i] { self->store_unit(segment, i); });
+  for (size_t i = first; i < complete; ++i)
+    host_.post_disk([self = shared_from_this(), segment, i] { self->store_unit(segment, i); });
   answer(std::move(ready));
 }
 
 void Content::store_unit(const std::shared_ptr<Segment>& segment, size_t index) {
+  const int64_t length = segment->unit_length(index);
   BufferPool::Unit unit;
   {
     MutexLock lock(mu_);
-    unit = segment->units[index];
+    if (!segment->units.empty()) unit = segment->units[index];
   }
-  const int64_t length = segment->unit_length(index);
+  if (!unit) return host_.unreserve(length);  // its segment stayed in RAM and was taken back
   const int64_t offset = segment->offset + static_cast<int64_t>(index) * BufferPool::kUnit;
   auto written = file_->write(offset, {unit.get(), static_cast<size_t>(length)});
-  bool keep = false;
   {
     MutexLock lock(mu_);
     ++segment->stored_units;
-    segment->reserved -= length;
-    if (written.ok()) {
-      segment->units[index].reset();
-    } else {
+    if (!written.ok()) {
       disk_failed_ = true;
       segment->to_disk = false;  // the rest of it stays in RAM
-      keep = true;
+    } else if (!segment->units.empty()) {
+      segment->units[index].reset();
     }
     finish_segment(segment);
   }
   unit.reset();
+  // Pages that an earlier transfer brought, which then failed, are counted already.
+  const int64_t added = written.ok() ? *written : 0;
+  if (added < length) host_.unreserve(length - added);
   if (!written.ok()) {
     log::warn("cache file {:016x} of {}: {}; reading on without the cache", fid(), id_.key,
               written.error().message);
-    host_.unreserve(length);
-    if (keep) host_.kept_in_ram(shared_from_this(), segment->offset);
+    host_.kept_in_ram(shared_from_this(), segment->offset);
   } else {
-    host_.stored(*this, length);
+    if (added > 0) host_.stored(*this, added);
     host_.progressed(*this, !sealed() && file_->full());
   }
   check_whole();
@@ -136,7 +140,13 @@ void Content::finish_segment(const std::shared_ptr<Segment>& segment) {
   if (!segment->done || segment->stored_units < segment->unit_count()) return;
   const bool on_disk =
       std::all_of(segment->units.begin(), segment->units.end(), [](const auto& u) { return !u; });
-  if (on_disk) segments_.erase(segment->offset);
+  if (on_disk) erase(segment);
+}
+
+// Not by its offset alone: what failed or was taken back may have a successor there already.
+void Content::erase(const std::shared_ptr<Segment>& segment) {
+  const auto it = segments_.find(segment->offset);
+  if (it != segments_.end() && it->second == segment) segments_.erase(it);
 }
 
 void Content::ended(const std::shared_ptr<Segment>& segment, const Status& status) {
@@ -152,7 +162,7 @@ void Content::ended(const std::shared_ptr<Segment>& segment, const Status& statu
     segment->done = true;
     segment->request = 0;
     in_ram = !segment->to_disk;
-    if (in_ram) unreserved = std::exchange(segment->reserved, 0);
+    unreserved = std::exchange(segment->reserved, 0);
     finish_segment(segment);
     ready = take_ready();
   }
@@ -171,20 +181,16 @@ void Content::fail(const std::shared_ptr<Segment>& segment, const Error& transfe
   Error reason = error;  // what readers get; a HEAD-like caller gets the server's own word
   int64_t unreserved = 0;
   std::vector<Waiter> again, failed;
-  std::vector<std::function<void(Status)>> whole;
+  std::vector<Whole> whole, whole_again;
   std::vector<s3::HeadCallback> callbacks;
   {
     MutexLock lock(mu_);
     if (replaced) stale_ = true;
     stale = stale_;
     if (stale) reason = Error{Code::kStale, id_.key + " was replaced or deleted on the server"};
-    // Units that arrived in full are with the disk pool already; only what did not arrive is given back.
-    const int64_t arrived_units = segment->filled / BufferPool::kUnit * BufferPool::kUnit;
-    if (segment->reserved > 0) {
-      unreserved = segment->to_disk ? segment->length - arrived_units : segment->reserved;
-      segment->reserved -= unreserved;
-    }
-    segments_.erase(segment->offset);
+    // Units that arrived in full are with the disk pool already, and their share of the budget with them.
+    unreserved = std::exchange(segment->reserved, 0);
+    erase(segment);
     for (auto it = waiters_.begin(); it != waiters_.end();) {
       const bool hit = it->offset < segment->end() && it->end() > segment->offset;
       if (!hit) {
@@ -199,15 +205,20 @@ void Content::fail(const std::shared_ptr<Segment>& segment, const Error& transfe
       (retry ? again : failed).push_back(std::move(*it));
       it = waiters_.erase(it);
     }
-    whole.swap(whole_);
+    for (Whole& w : whole_) {
+      const bool retry = !stale && w.attempts++ == 0 && error.code == Code::kCancelled;
+      (retry ? whole_again : whole).push_back(std::move(w));
+    }
+    whole_.clear();
     callbacks.swap(on_headers_);
   }
   if (unreserved > 0) host_.unreserve(unreserved);
   if (stale) host_.went_stale(*this);
   for (auto& callback : callbacks) callback(error);
   for (auto& waiter : failed) waiter.done(reason);
-  for (auto& done : whole) done(reason);
+  for (auto& w : whole) w.done(reason);
   for (auto& waiter : again) read_missing(std::move(waiter), false);
+  for (auto& w : whole_again) fetch_whole(std::move(w), nullptr);
 }
 
 Content::Drop Content::drop_ram(int64_t offset) {

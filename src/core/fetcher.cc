@@ -95,7 +95,8 @@ void Fetcher::launch(const Waiting& what, std::vector<BufferPool::Unit> units) {
   const ContentId& id = what.content->id();
   s3::GetRequest request;
   request.key = id.key;
-  request.priority = what.segment->background ? s3::Priority::kBackground : s3::Priority::kForeground;
+  const bool background = what.segment->background;
+  request.priority = background ? s3::Priority::kBackground : s3::Priority::kForeground;
   // A whole object needs no condition: its own headers say which version came. Pieces do (never a mix).
   if (what.segment->offset != 0 || what.segment->length != id.size) {
     request.offset = what.segment->offset;
@@ -107,7 +108,10 @@ void Fetcher::launch(const Waiting& what, std::vector<BufferPool::Unit> units) {
     ++in_flight_;
   }
   what.content->begin(what.segment, std::move(units));
-  what.content->set_request(what.segment, s3_.get(std::move(request), what.content->make_sink(what.segment)));
+  const s3::RequestId sent = s3_.get(std::move(request), what.content->make_sink(what.segment));
+  what.content->set_request(what.segment, sent);
+  // Somebody began to wait for it before there was an id to promote.
+  if (background && !what.segment->background) s3_.promote(sent);
 }
 
 void Fetcher::drain() {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -23,9 +24,12 @@ struct Segment {
   int64_t length = 0;
   int64_t filled = 0;  // contiguous bytes from offset that arrived
   bool to_disk = true;
-  bool background = false;
-  bool done = false;     // the transfer ended well
-  int64_t reserved = 0;  // bytes of the cache's budget taken for what is not on disk yet
+  std::atomic<bool> background = false;  // the Fetcher reads it without the Content's mutex
+  bool done = false;                     // the transfer ended well
+  // Bytes of the cache's budget taken for what was not handed to the disk pool yet. A unit's share goes with
+  // its job, which turns it into use or gives it back, so each byte is settled once however the transfer
+  // ends.
+  int64_t reserved = 0;
   size_t stored_units = 0;
   s3::RequestId request = 0;
   std::optional<Error> refusal;         // why the answer's headers were turned down
