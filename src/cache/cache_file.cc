@@ -70,6 +70,11 @@ bool CacheFile::lost() const {
   return lost_;
 }
 
+bool CacheFile::made() const {
+  MutexLock lock(mu_);
+  return !created_;
+}
+
 Result<CacheFile::Fd> CacheFile::acquire() {
   bool make;
   {

@@ -96,6 +96,8 @@ class CacheFile {
   // fail with kNotFound. The caller drops the record and starts with a new fid: this one may be in the trash
   // already.
   bool lost() const;
+  // Something of it may be on disk.
+  bool made() const;
 
   CacheChanges take_changes();
   // The store did not take them: the chunks come again with the next take_changes().

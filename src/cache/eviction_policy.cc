@@ -178,15 +178,24 @@ void EvictionPolicy::resized(uint64_t fid, int64_t bytes) {
   if (const auto it = entries_.find(fid); it != entries_.end()) set_bytes(it->second, bytes);
 }
 
-void EvictionPolicy::removed(uint64_t fid) {
+void EvictionPolicy::grown(uint64_t fid, uint64_t key, int64_t by) {
+  MutexLock lock(mu_);
+  const auto it = entries_.find(fid);
+  if (it == entries_.end()) return add(fid, key, by, clock_);
+  set_bytes(it->second, it->second.bytes + by);
+}
+
+int64_t EvictionPolicy::removed(uint64_t fid) {
   MutexLock lock(mu_);
   held_.erase(fid);
   const auto it = entries_.find(fid);
-  if (it == entries_.end()) return;
+  if (it == entries_.end()) return 0;
+  const int64_t bytes = it->second.bytes;
   delist(it->second);
   set_bytes(it->second, 0);
   ghosts_.put(it->second.key, tick(it->second.time));
   entries_.erase(it);
+  return bytes;
 }
 
 void EvictionPolicy::set_evictable(uint64_t fid, bool evictable) {
@@ -201,12 +210,13 @@ void EvictionPolicy::set_evictable(uint64_t fid, bool evictable) {
   if (it != entries_.end()) delist(it->second);
 }
 
-void EvictionPolicy::restore(uint64_t fid, uint64_t key, int64_t bytes) {
+bool EvictionPolicy::restore(uint64_t fid, uint64_t key, int64_t bytes) {
   MutexLock lock(mu_);
-  if (entries_.contains(fid)) return;
+  if (entries_.contains(fid)) return false;
   // Ages within one capacity: what is known is the order. Nothing that this mount touched is older.
   restored_to_ = std::min<int64_t>(0, restored_to_ + bytes);
   add(fid, key, bytes, restored_to_);
+  return true;
 }
 
 size_t EvictionPolicy::entries() const {

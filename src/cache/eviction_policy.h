@@ -42,13 +42,15 @@ class EvictionPolicy {
   Admission admit(uint64_t key, int64_t bytes, int64_t shortfall_bytes);
   void inserted(uint64_t fid, uint64_t key, int64_t bytes);
   void resized(uint64_t fid, int64_t bytes);
-  void removed(uint64_t fid);  // evicted: becomes a ghost
+  // inserted(), or resized() by what came in addition.
+  void grown(uint64_t fid, uint64_t key, int64_t by);
+  int64_t removed(uint64_t fid);  // evicted: becomes a ghost. Returns the bytes it held, 0: not known
   void set_evictable(uint64_t fid, bool evictable);
   // Unconditional victims of at least `bytes`, oldest first: the free-space floor, a streaming file, `free`.
   std::vector<uint64_t> oldest(int64_t bytes);
 
-  // Start-up: entries oldest first.
-  void restore(uint64_t fid, uint64_t key, int64_t bytes);
+  // Start-up: entries oldest first. False: it is there already.
+  bool restore(uint64_t fid, uint64_t key, int64_t bytes);
   size_t entries() const;
 
  private:

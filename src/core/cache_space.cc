@@ -71,8 +71,7 @@ void CacheSpace::empty_trash() {
 void CacheSpace::restore_files(uint64_t first_new_fid) {
   struct Seen {
     int64_t used;
-    uint64_t fid, key, ino;
-    int64_t bytes;
+    uint64_t fid;
   };
   std::vector<Seen> files;
   std::string from;
@@ -84,20 +83,45 @@ void CacheSpace::restore_files(uint64_t first_new_fid) {
           from.assign(key);
           const auto file = meta::File::decode(value);
           const uint64_t fid = key.size() == 8 ? read_be64(key) : 0;
-          if (file && fid < first_new_fid)
-            files.push_back({file->last_used_s, fid, file->key_hash, file->ino, file->valid_bytes});
+          if (file && fid < first_new_fid) files.push_back({file->last_used_s, fid});
           return true;
         });
     more = scanned.ok() && visited == kScanPage;
     from.push_back('\0');  // the smallest key behind the last one
   }
   std::sort(files.begin(), files.end(), [](const Seen& a, const Seen& b) { return a.used < b.used; });
-  for (const Seen& f : files) {
-    budget_.add_used(charge(f.bytes));
-    policy_.restore(f.fid, f.key, f.bytes);
+  for (const Seen& seen : files) {
+    MutexLock lock(mu_);
+    const auto file = record_of(seen.fid);  // as of now: it may have been evicted since the scan
+    if (!file) continue;
+    count_in(seen.fid, *file);
     // An earlier version of its object: nobody asks for it again.
-    if (!is_current(f.fid, f.ino)) evict(f.fid, f.bytes);
+    if (!is_current(seen.fid, file->ino)) evict_locked(seen.fid);
   }
+}
+
+std::optional<meta::File> CacheSpace::record_of(uint64_t fid) {
+  auto record = store_.get(Table::kFile, meta::id_key(fid));
+  return record.ok() && record->has_value() ? meta::File::decode(**record) : std::nullopt;
+}
+
+void CacheSpace::count_in(uint64_t fid, const meta::File& file) {
+  const int64_t bytes = charge(file.valid_bytes);
+  if (policy_.restore(fid, file.key_hash, bytes)) budget_.add_used(bytes);
+}
+
+bool CacheSpace::adopt(uint64_t fid) {
+  policy_.set_evictable(fid, false);
+  if (restored()) return true;  // whoever had claimed it before leaves a file that is gone, which is noticed
+  MutexLock lock(mu_);
+  const auto file = record_of(fid);
+  if (file) count_in(fid, *file);
+  return file.has_value();
+}
+
+void CacheSpace::stored(uint64_t fid, uint64_t key, int64_t bytes) {
+  budget_.commit(charge(bytes));
+  policy_.grown(fid, key, charge(bytes));
 }
 
 bool CacheSpace::is_current(uint64_t fid, uint64_t ino) {
@@ -128,7 +152,7 @@ bool CacheSpace::reserve(uint64_t key, int64_t length) {
   if (shortfall > 0) {
     const auto admission = policy_.admit(key, bytes, shortfall);
     if (!admission.admit) return false;
-    for (uint64_t fid : admission.victims) evict_locked(fid, 0);
+    for (uint64_t fid : admission.victims) evict_locked(fid);
   }
   return budget_.reserve(bytes);
 }
@@ -145,18 +169,17 @@ void CacheSpace::account_overhead() {
   // The store grew into a full cache: data makes room for it, whatever the policy thinks of a new-comer.
   if (!restored()) return;
   if (const int64_t over = budget_.shortfall(0); over > 0)
-    for (uint64_t fid : policy_.oldest(over)) evict_locked(fid, 0);
+    for (uint64_t fid : policy_.oldest(over)) evict_locked(fid);
 }
 
-void CacheSpace::evict(uint64_t fid, int64_t bytes) {
+void CacheSpace::evict(uint64_t fid) {
   MutexLock lock(mu_);
-  evict_locked(fid, bytes);
+  evict_locked(fid);
 }
 
-void CacheSpace::evict_locked(uint64_t fid, int64_t bytes) {
+void CacheSpace::evict_locked(uint64_t fid) {
   const std::string id = meta::id_key(fid);
-  auto record = store_.get(Table::kFile, id);
-  const auto file = record.ok() && record->has_value() ? meta::File::decode(**record) : std::nullopt;
+  const auto file = record_of(fid);
   Batch batch;
   batch.erase(Table::kFile, id);
   if (file) {
@@ -168,16 +191,15 @@ void CacheSpace::evict_locked(uint64_t fid, int64_t bytes) {
   batch.put(Table::kTrash, id, "");
   store_.apply(std::move(batch));
   fds_.forget(fid);
+  const int64_t bytes = policy_.removed(fid);
   if (const Status gone = dir_.unlink_file(fid); !gone.ok()) {
     log::warn("cache: {}", gone.error().message);
-    policy_.removed(fid);
     return;  // the trash entry stays: the next start tries again, and the bytes still count
   }
   Batch done;
   done.erase(Table::kTrash, id);
   store_.apply(std::move(done));
-  budget_.freed(charge(file ? file->valid_bytes : bytes));
-  policy_.removed(fid);
+  budget_.freed(bytes);
 }
 
 }  // namespace s3cache::core

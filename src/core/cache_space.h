@@ -5,11 +5,14 @@
 // the trash entry goes. A crash in between leaves a trash entry, which the next start finishes; a record
 // whose file is gone is dropped when met. fids are never reused, so a late unlink hits no other file.
 // Threads: any. mu_ serialises eviction only (one evictor at a time); it is held across unlink, never across
-// the network. Errors: none to callers; "no room" is an answer. Units: bytes.
+// the network. The policy's entry of a file holds what the budget was charged for it, no record does: an
+// entry is counted in once and counted off once, whatever its records say by then. Errors: none to callers;
+// "no room" is an answer. Units: bytes.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <thread>
 
 #include "base/sync.h"
@@ -19,6 +22,7 @@
 #include "cache/fd_cache.h"
 #include "cache/page_map.h"
 #include "meta/meta_store.h"
+#include "meta/records.h"
 
 namespace s3cache::core {
 
@@ -36,11 +40,14 @@ class CacheSpace {
   // Room for `length` bytes more of the object `key` (policy key), evicting what the policy gives up for it.
   bool reserve(uint64_t key, int64_t length);
   void unreserve(int64_t bytes) { budget_.release(charge(bytes)); }
-  void stored(int64_t bytes) { budget_.commit(charge(bytes)); }
+  // Reserved bytes of the file are on disk now.
+  void stored(uint64_t fid, uint64_t key, int64_t bytes);
 
-  // Removes one cache file for good: records, data, accounting. `bytes`: what it counts for if it has no
-  // record.
-  void evict(uint64_t fid, int64_t bytes);
+  // A file of an earlier mount is about to be used: it counts from here on, and does not go before it is
+  // set_evictable() again. False: it has no record any more.
+  bool adopt(uint64_t fid);
+  // Removes one cache file for good: records, data, accounting. Once more does no harm.
+  void evict(uint64_t fid);
 
   // Counts what the folder holds besides data (store, ballast) as used. Call it now and then: the store
   // grows.
@@ -58,7 +65,9 @@ class CacheSpace {
   void restore_files(uint64_t first_new_fid);
   bool is_current(uint64_t fid, uint64_t ino);
   void remove_orphans(uint64_t first_new_fid);
-  void evict_locked(uint64_t fid, int64_t bytes) REQUIRES(mu_);
+  void evict_locked(uint64_t fid) REQUIRES(mu_);
+  std::optional<meta::File> record_of(uint64_t fid);
+  void count_in(uint64_t fid, const meta::File& file) REQUIRES(mu_);
 
   meta::MetaStore& store_;
   cache::CacheDir& dir_;

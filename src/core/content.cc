@@ -35,7 +35,7 @@ Content::Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cac
       sealed_(full),
       checksums_loaded_(!full),
       readahead_(readahead) {
-  inserted_ = recorded_ = file_ && file_->valid_bytes() > 0;
+  recorded_ = file_ && file_->valid_bytes() > 0;
 }
 
 Content::~Content() { host_.closing(*this); }

@@ -109,8 +109,6 @@ class Content : public std::enable_shared_from_this<Content> {
   Drop drop_ram(int64_t offset);
   // True for the one caller that may seal this content.
   bool claim_seal() { return !seal_claimed_.exchange(true); }
-  // True for the first caller: the eviction policy learns of a file once, then of its growth.
-  bool claim_insert() { return !inserted_.exchange(true); }
   // True once `bytes` more than at the last time are valid.
   bool claim_unrecorded(int64_t bytes) {
     const int64_t valid = cached_bytes(), last = recorded_bytes_.load();
@@ -190,8 +188,7 @@ class Content : public std::enable_shared_from_this<Content> {
   const Attr attr_;
   const std::unique_ptr<cache::CacheFile> file_;
   std::atomic<bool> sealed_;
-  std::atomic<bool> seal_claimed_{false}, inserted_{false}, moving_{false}, detached_{false},
-      recorded_{false};
+  std::atomic<bool> seal_claimed_{false}, moving_{false}, detached_{false}, recorded_{false};
   std::atomic<bool> given_up_{false};  // the cache file is damaged or gone, and must not be repaired in place
   std::atomic<bool> checksums_loaded_;
   std::atomic<int64_t> recorded_bytes_{0};

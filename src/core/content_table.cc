@@ -91,6 +91,8 @@ Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::In
   {
     MutexLock lock(mu_);
     contents_[where] = content;
+    // Under the lock, as closing() of an earlier one of the same file lets go of it.
+    if (content->fid() != 0) space_.policy().set_evictable(content->fid(), false);
   }
   // Complete, but its seal was never recorded: killed between the two. Nothing else would come to seal it.
   if (!sealed && content->file() && content->file()->full()) progressed(*content, true);
@@ -107,7 +109,7 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
     struct stat st {};
     const bool on_disk =
         trusted && ::stat(dir_.file_path(inode.fid).c_str(), &st) == 0 && st.st_size == inode.size;
-    if (on_disk) {
+    if (on_disk && space_.adopt(inode.fid)) {
       auto file = std::make_unique<cache::CacheFile>(dir_, fds_, inode.fid, inode.size, false);
       *sealed = record->state == meta::FileState::kSealed;
       load_pages(store_, *file, *sealed);
@@ -116,7 +118,7 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
     }
     if (record) {
       MutexLock recording(record_mu_);
-      space_.evict(inode.fid, record->valid_bytes);
+      space_.evict(inode.fid);
     }
   }
   auto fid = store_.next_id();
@@ -135,9 +137,18 @@ void ContentTable::opened(Content& content) {
   space_.policy().set_evictable(content.fid(), false);
 }
 
-// Whoever holds it open goes on without it; nobody else finds it any more.
+// Whoever holds it open goes on with it; nobody else finds it or its file any more, and with the last handle
+// the file goes.
 void ContentTable::forget(Content& content) {
   content.detach();
+  {
+    MutexLock recording(record_mu_);
+    (void)inodes_.update(content.id().ino, [&](meta::Inode& inode, meta::Batch&) {
+      if (inode.fid == 0 || inode.fid != content.fid()) return false;
+      inode.fid = 0;
+      return true;
+    });
+  }
   std::shared_ptr<Content> current;  // dies after the lock: a Content's end comes back to closing()
   MutexLock lock(mu_);
   const auto it = contents_.find({content.id().ino, content.id().version});
@@ -150,12 +161,8 @@ void ContentTable::damaged(Content& content) {
   log::warn("cache file {:016x} of {} is missing or damaged: it will be fetched again", content.fid(),
             content.id().key);
   forget(content);
-  (void)inodes_.update(content.id().ino, [&](meta::Inode& inode, meta::Batch&) {
-    if (inode.fid != content.fid()) return false;
-    inode.fid = 0;
-    return true;
-  });
-  space_.evict(content.fid(), content.cached_bytes());
+  MutexLock recording(record_mu_);  // no record of it comes after its end
+  space_.evict(content.fid());
 }
 
 bool ContentTable::start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) {
@@ -167,13 +174,7 @@ bool ContentTable::reserve(Content& content, int64_t bytes) {
 }
 
 void ContentTable::stored(Content& content, int64_t bytes) {
-  space_.stored(bytes);
-  if (content.claim_insert()) {
-    space_.policy().inserted(content.fid(), policy_key(content.id()), content.cached_bytes());
-    space_.policy().set_evictable(content.fid(), false);
-  } else {
-    space_.policy().resized(content.fid(), content.cached_bytes());
-  }
+  space_.stored(content.fid(), policy_key(content.id()), bytes);
 }
 
 void ContentTable::progressed(Content& content, bool full) {
@@ -229,16 +230,18 @@ void ContentTable::went_stale(Content& content) {
 
 void ContentTable::closing(Content& content) {
   const uint64_t fid = content.fid();
-  const bool leftover = fid != 0 && !content.recorded() && content.cached_bytes() > 0;
+  // Without a record, or of a version that is history: nobody would find its file again.
+  const bool leftover = fid != 0 && (content.detached() || !content.recorded()) && content.file()->made();
+  std::shared_ptr<Content> other;  // opened again meanwhile; dies after the lock
   {
     MutexLock lock(mu_);
     const auto it = contents_.find({content.id().ino, content.id().version});
-    // Opened again meanwhile: unless this one was detached, the other holds the same file now.
-    const bool again = it != contents_.end() && !it->second.expired();
-    if (it != contents_.end() && !again) contents_.erase(it);
-    if (fid != 0 && !again) space_.policy().set_evictable(fid, true);
+    if (it != contents_.end()) other = it->second.lock();
+    if (it != contents_.end() && !other) contents_.erase(it);
+    if (fid == 0 || (other && other->fid() == fid)) return;
+    if (!leftover) space_.policy().set_evictable(fid, true);
   }
-  if (leftover) space_.evict(fid, content.cached_bytes());
+  if (leftover) space_.evict(fid);
 }
 
 bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
