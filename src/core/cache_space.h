@@ -53,6 +53,12 @@ class CacheSpace {
   // grows.
   void account_overhead();
 
+  // What the cache files take: the budget's figure without store, ballast and folders.
+  int64_t data_bytes() {
+    MutexLock lock(mu_);
+    return budget_.used() - overhead_;
+  }
+
   cache::EvictionPolicy& policy() { return policy_; }
   cache::Budget& budget() { return budget_; }
 
