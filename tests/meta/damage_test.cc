@@ -252,6 +252,10 @@ TEST_CASE("a store cut anywhere is found at open") {
 }
 
 TEST_CASE("damage under a running store: absent, then a store that starts over") {
+#ifdef __SANITIZE_THREAD__
+  WARN("left out under TSan: it holds signals back, so a SIGBUS in the map cannot be turned into an answer");
+  return;
+#endif
   TempDir dir;
   make(dir.file());
   auto s = must_open(dir.file());
