@@ -81,6 +81,11 @@ int64_t Budget::used() const {
   return used_;
 }
 
+int64_t Budget::reserved() const {
+  MutexLock lock(mu_);
+  return reserved_;
+}
+
 int64_t Budget::limit() const { return options_.limit; }
 
 int64_t Budget::shortfall(int64_t bytes) const {

@@ -34,6 +34,7 @@ class Budget {
   void add_used(
       int64_t bytes);  // found on disk at start-up; may exceed the limit, reserve() then fails until eviction
   int64_t used() const;
+  int64_t reserved() const;
   int64_t limit() const;
   // Bytes that have to go before reserve(bytes) can succeed; 0: there is room.
   int64_t shortfall(int64_t bytes) const;

@@ -43,8 +43,8 @@ struct Mount {
         space(*f.store, *f.dir, fds, budget),
         inodes(*f.store, ""),
         fetcher(s3, pool, workers),
-        table({inodes, *f.dir, fds, space, fetcher, workers, f.clock}, {128 << 10, 4 * kMiB, kMiB}, options(),
-              0),
+        table({inodes, *f.dir, fds, space, fetcher, workers, f.clock}, {128 << 10, 4 * kMiB, 2 * kMiB},
+              options(), 0),
         names(Namespace::make(inodes, s3, &table, nullptr, f.clock, options())) {
     table.set_namespace(names.get());
     auto first = f.store->next_id();
@@ -59,6 +59,7 @@ struct Mount {
   static NamespaceOptions options() {
     NamespaceOptions o;
     o.ttl_ms = 1000;
+    o.small_file = 3 * kMiB;  // transfers of several units, cut in their middle
     return o;
   }
 
@@ -253,6 +254,7 @@ class Stress : public CoreFixture {
     });
     CAPTURE(mount.space.data_bytes(), disk_bytes_now(), slack());
     CHECK(equal);
+    CHECK(mount.budget.reserved() == 0);
   }
 
   // Extent blocks of the file system.
