@@ -179,7 +179,7 @@ class Stress : public CoreFixture {
         --running;
       });
     for (int i = 0; running > 0; ++i) {
-      if (i % 10 == 0) replace(static_cast<int>(rng_() % kObjects));
+      if (i % 3 == 0) replace(static_cast<int>(rng_() % kObjects));
       clock.advance_ms(100);
       most_on_disk = std::max<int64_t>(most_on_disk, disk_bytes_now());
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -279,6 +279,12 @@ class Stress : public CoreFixture {
 }  // namespace
 
 TEST_CASE("the data path under faults, replacements and remounts: right bytes, no hang, exact budget") {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  if (getenv("S3CACHE_TEST_ROUNDS") == nullptr) {
+    WARN("left out: under sanitizers it runs with S3CACHE_TEST_ROUNDS set, for its time");
+    return;
+  }
+#endif
   const char* wanted = std::getenv("S3CACHE_TEST_SEED");
   const uint64_t seed = wanted ? std::strtoull(wanted, nullptr, 10) : std::random_device{}();
   const char* rounds = std::getenv("S3CACHE_TEST_ROUNDS");
