@@ -49,7 +49,7 @@ class ContentHost {
   // cache.
   virtual bool reserve(Content& content, int64_t bytes) = 0;
   virtual void unreserve(int64_t bytes) = 0;                 // reserved, not written
-  virtual void stored(Content& content, int64_t bytes) = 0;  // reserved -> on disk
+  virtual void stored(Content& content, int64_t bytes) = 0;  // reserved -> on disk, newly valid
   virtual void post_disk(std::function<void()> job) = 0;
   // Bytes became valid; `full` once, when the last page came in: the host writes the records.
   virtual void progressed(Content& content, bool full) = 0;
