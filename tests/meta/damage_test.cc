@@ -251,6 +251,14 @@ TEST_CASE("a store cut anywhere is found at open") {
   }
 }
 
+// The files beside a store that started over belong to records that are gone.
+static void check_next_start_rebuilds(TempDir& dir) {
+  REQUIRE_FALSE(exists(dir.file("meta.ok")));
+  REQUIRE(try_open(dir.file()).is(Code::kCorrupt));
+  REQUIRE(remove_store_files(dir.file()).ok());
+  REQUIRE(try_open(dir.file()).ok());
+}
+
 TEST_CASE("damage under a running store: absent, then a store that starts over") {
 #ifdef __SANITIZE_THREAD__
   WARN("left out under TSan: it holds signals back, so a SIGBUS in the map cannot be turned into an answer");
@@ -317,12 +325,8 @@ TEST_CASE("damage under a running store: absent, then a store that starts over")
       s->apply_durable(one(Table::kDirent, dirent_key(kRootIno, "a", false), Dirent{9, 1}.encode())).ok());
   use_everything(*s);
   check_listings(*s);
-  // The files beside it belong to records that are gone: the next start rebuilds.
   s.reset();
-  REQUIRE_FALSE(exists(dir.file("meta.ok")));
-  REQUIRE(try_open(dir.file()).is(Code::kCorrupt));
-  REQUIRE(remove_store_files(dir.file()).ok());
-  REQUIRE(try_open(dir.file()).ok());
+  check_next_start_rebuilds(dir);
 }
 
 }  // namespace s3cache::meta
