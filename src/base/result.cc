@@ -47,6 +47,8 @@ const char* code_name(Code code) {
       return "cancelled";
     case Code::kNewerFormat:
       return "newer-format";
+    case Code::kTooBig:
+      return "too-big";
   }
   return "unknown";
 }
@@ -86,6 +88,8 @@ Code code_of_errno(int err) {
       return Code::kTimeout;
     case EOPNOTSUPP:
       return Code::kUnsupported;
+    case EFBIG:
+      return Code::kTooBig;
     default:
       return Code::kIo;
   }

@@ -33,6 +33,7 @@ enum class Code : uint8_t {
   kBusy,          // locked or in use by somebody else
   kCancelled,     // interrupted by the caller, or shutting down
   kNewerFormat,   // on-disk format of a later version
+  kTooBig,        // over a limit of the server or of S3 for one object
 };
 
 // The code's name for logs and tests, e.g. "not-found".

@@ -46,6 +46,8 @@ int to_errno(Code code) {
       return EINTR;
     case Code::kNewerFormat:
       return EIO;
+    case Code::kTooBig:
+      return EFBIG;
   }
   return EIO;
 }

@@ -39,6 +39,7 @@ class FakeS3 : public S3Client {
   // The bucket.
 
   // As PutObject: the same bytes give the same ETag; last_modified is the clock's second. Returns the ETag.
+  using S3Client::put;
   std::string put(const std::string& key, std::string data, Headers headers = {});
   // A large object without memory: byte i is pattern_byte(i).
   std::string put_pattern(const std::string& key, int64_t size, Headers headers = {});

@@ -9,17 +9,40 @@
 
 namespace s3cache::s3 {
 
-enum class Verb : uint8_t { kGet, kHead, kList };
+enum class Verb : uint8_t {
+  kGet,
+  kHead,
+  kList,
+  kPut,
+  kCopy,
+  kCreateUpload,
+  kUploadPart,
+  kCopyPart,
+  kCompleteUpload,
+  kAbortUpload,
+  kDelete,
+  kDeleteMany,
+  kListUploads,
+};
 
 struct RequestInfo {
   RequestId id = 0;
   Verb verb = Verb::kGet;
   Priority priority = Priority::kForeground;  // as it was sent; promote() does not change the record
-  std::string key;                            // LIST: the prefix
-  int64_t offset = 0;                         // GET
-  int64_t length = -1;                        // GET
-  std::string if_match;                       // GET
+  std::string key;                            // LIST, uploads: the prefix; many deletes: the first key
+  int64_t offset = 0;                         // GET, part copy
+  int64_t length = -1;                        // GET, part copy; PUT, part: the body's size
+  std::string if_match;                       // GET and writes
   ListRequest list;                           // LIST
+  bool if_none_match = false;                 // PUT, copy, complete
+  std::string source_key;                     // copies
+  std::string source_if_match;                // copies
+  bool replace_headers = false;               // copy
+  SentHeaders headers;                        // PUT, copy, create upload
+  std::string upload_id;
+  int part_number = 0;
+  std::vector<CompletedPart> parts;  // complete
+  std::vector<DeleteItem> items;     // deletes
 };
 
 }  // namespace s3cache::s3

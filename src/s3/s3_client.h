@@ -5,9 +5,10 @@
 // completes with kCancelled. Keys are raw bytes, without the leading '/'; the mount's prefix is already part
 // of them. Retries (429, 5xx, SlowDown, resets, short bodies), clock skew, re-signing and connection reuse
 // happen inside. Threads: every method from any thread. Errors: kNotFound (404), kAccessDenied (403), kStale
-// (412), kInvalid (other 4xx), kUnavailable (retries used up),
-//   kTimeout (no progress), kCorrupt (an answer that contradicts itself), kCancelled.
-// Units: bytes, UNIX seconds.
+// (412), kInvalid (other 4xx), kUnavailable (retries used up), kTimeout (no progress), kCorrupt (an answer
+// that contradicts itself), kCancelled; of writes also kExists (if_none_match lost), kUnsupported (the server
+// does not know the verb or the condition), kTooBig, kNoSpace, kNameTooLong. A write that failed with
+// kUnavailable or kTimeout may have been done all the same. Units: bytes, UNIX seconds.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "s3/priority.h"
+#include "s3/write_requests.h"
 
 namespace s3cache::s3 {
 
@@ -37,11 +40,6 @@ struct ObjectInfo {
 
   // The value of a kept header, nullptr if absent. REQUIRES: name in lower case.
   const std::string* header(std::string_view name) const;
-};
-
-enum class Priority : uint8_t {
-  kForeground,  // somebody waits for it
-  kBackground,  // readahead, preload, HEADs of siblings: started only while no foreground request queues
 };
 
 struct GetRequest {
@@ -98,6 +96,10 @@ using RequestId = uint64_t;  // never 0
 struct Counters {
   uint64_t gets = 0, heads = 0, lists = 0, retries = 0, errors = 0;
   uint64_t bytes_received = 0;  // bodies only
+  // Calls of the writing verbs, by name.
+  uint64_t puts = 0, copies = 0, uploads = 0, parts = 0, part_copies = 0, completes = 0, aborts = 0;
+  uint64_t deletes = 0, batch_deletes = 0, upload_lists = 0;
+  uint64_t bytes_sent = 0;  // bodies of puts and parts, repeats by retries included
 };
 
 class S3Client {
@@ -107,6 +109,30 @@ class S3Client {
   virtual RequestId get(GetRequest request, std::shared_ptr<GetSink> sink) = 0;
   virtual RequestId head(std::string key, Priority priority, HeadCallback done) = 0;
   virtual RequestId list(ListRequest request, ListCallback done) = 0;
+
+  // Writing. A client that does not write (the defaults) answers kUnsupported from inside the call.
+
+  virtual RequestId put(PutRequest request, WrittenCallback done);
+  virtual RequestId copy(CopyRequest request, WrittenCallback done);
+  // Gives the upload id.
+  virtual RequestId create_upload(UploadRequest request, UploadIdCallback done);
+  virtual RequestId upload_part(PartRequest request, WrittenCallback done);
+  virtual RequestId copy_part(PartCopyRequest request, WrittenCallback done);
+  // kNotFound: the server does not know the upload (any more); the message has "NoSuchUpload". After a lost
+  // answer the object is looked at first: if it is what these parts make, that is success.
+  virtual RequestId complete_upload(CompleteRequest request, WrittenCallback done);
+  // Ok also when the server does not know the upload (any more).
+  virtual RequestId abort_upload(std::string key, std::string upload_id, StatusCallback done);
+  // Ok also when there was no such object.
+  virtual RequestId remove(DeleteItem item, StatusCallback done);
+  // At most 1,000 items (else kInvalid). Ok with the items that are still there and why; an Error: nothing is
+  // known of any of them. On servers without DeleteObjects it is one DELETE each.
+  virtual RequestId remove_many(std::vector<DeleteItem> items, DeletedCallback done);
+  // Multipart uploads that are neither completed nor aborted, all pages.
+  virtual RequestId list_uploads(std::string prefix, UploadsCallback done);
+  // False once the server refused If-None-Match or If-Match of a write as not implemented; such requests fail
+  // with kUnsupported from then on.
+  virtual bool conditions_supported() const { return true; }
 
   // Best effort: the callback still comes once, with kCancelled or with the result that was already on its
   // way.

@@ -121,7 +121,7 @@ TEST_CASE("a name in a busy directory waits, the others do not", "[notifier]") {
 }
 
 TEST_CASE("every code has an errno, and none is one the kernel takes as a switch", "[errno]") {
-  for (int i = 0; i <= static_cast<int>(Code::kNewerFormat); ++i) {
+  for (int i = 0; i <= static_cast<int>(Code::kTooBig); ++i) {
     const Code c = static_cast<Code>(i);
     INFO(code_name(c));
     for (int e : {to_errno(c), to_inode_errno(c), to_xattr_errno(c)}) {
@@ -134,4 +134,6 @@ TEST_CASE("every code has an errno, and none is one the kernel takes as a switch
   CHECK(to_xattr_errno(Code::kNotFound) == ENODATA);
   CHECK(to_inode_errno(Code::kStale) == ESTALE);
   CHECK(to_errno(Code::kReadOnly) == EROFS);
+  CHECK(to_errno(Code::kTooBig) == EFBIG);
+  CHECK(to_errno(Code::kExists) == EEXIST);
 }
