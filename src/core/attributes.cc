@@ -20,6 +20,36 @@ constexpr int64_t kNsPerS = 1'000'000'000;
 constexpr int64_t kSettledS = 2;
 constexpr size_t kMaxEtag = 255;
 
+// FNV-1a, then a finaliser: equal versions must mean equal bytes, so every bit of the input has to count.
+class VersionHash {
+ public:
+  void byte(uint8_t b) { h_ = (h_ ^ b) * 0x100000001b3; }
+  void number(uint64_t v) {
+    for (int i = 0; i < 8; i++) byte(static_cast<uint8_t>(v >> (8 * i)));
+  }
+  void text(std::string_view s) {
+    for (const char c : s) byte(static_cast<uint8_t>(c));
+  }
+  uint64_t result() const {  // never 0
+    uint64_t h = h_;
+    h = (h ^ (h >> 33)) * 0xff51afd7ed558ccd;
+    h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53;
+    h ^= h >> 33;
+    return h == 0 ? 1 : h;
+  }
+
+ private:
+  uint64_t h_ = 0xcbf29ce484222325;
+};
+
+uint64_t chained(uint64_t lineage, std::string_view etag, int64_t size) {
+  VersionHash hash;
+  hash.number(lineage);
+  hash.text(etag);
+  hash.number(static_cast<uint64_t>(size));
+  return hash.result();
+}
+
 std::string_view clip_etag(const std::string& etag) { return std::string_view(etag).substr(0, kMaxEtag); }
 
 bool same_time(int64_t a, int64_t b) { return a == 0 || b == 0 || a == b; }
@@ -34,6 +64,8 @@ bool same_content(const Inode& inode, std::string_view etag, int64_t size, int64
 Change take_identity(Inode& inode, std::string_view etag, int64_t size, int64_t last_modified) {
   const bool content = !same_content(inode, etag, size, last_modified);
   const bool attributes = content || !same_time(inode.last_modified_s, last_modified);
+  // Unlike any hash of a version and any earlier lineage: the old bytes may come back under their old ETag.
+  if (content && inode.lineage != 0) inode.lineage = chained(inode.lineage, etag, size);
   if (content || !etag.empty()) inode.etag = std::string(etag);
   if (content || last_modified != 0) inode.last_modified_s = last_modified;
   inode.size = size;
@@ -346,19 +378,12 @@ Entry entry_of(uint64_t ino, const Inode& inode, const NamespaceOptions& options
 }
 
 uint64_t version_of(const Inode& inode) {
-  // FNV-1a, then a finaliser: equal versions must mean equal bytes, so every bit of the input has to count.
-  uint64_t h = 0xcbf29ce484222325;
-  const auto byte = [&h](uint8_t b) { h = (h ^ b) * 0x100000001b3; };
-  const auto number = [&byte](uint64_t v) {
-    for (int i = 0; i < 8; i++) byte(static_cast<uint8_t>(v >> (8 * i)));
-  };
-  for (const char c : inode.etag) byte(static_cast<uint8_t>(c));
-  number(static_cast<uint64_t>(inode.size));
-  if (inode.etag.empty()) number(static_cast<uint64_t>(inode.last_modified_s));
-  h = (h ^ (h >> 33)) * 0xff51afd7ed558ccd;
-  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53;
-  h ^= h >> 33;
-  return h == 0 ? 1 : h;
+  if (inode.lineage != 0) return inode.lineage;
+  VersionHash hash;
+  hash.text(inode.etag);
+  hash.number(static_cast<uint64_t>(inode.size));
+  if (inode.etag.empty()) hash.number(static_cast<uint64_t>(inode.last_modified_s));
+  return hash.result();
 }
 
 }  // namespace s3cache::core

@@ -220,7 +220,7 @@ void DirRecords::touch(uint64_t ino, int64_t checked_at_ns) {
   for (const bool directory : {true, false}) {
     const std::string key = meta::dirent_key(inode->parent, inode->name, directory);
     auto dirent = load_record<Dirent>(c_.store(), Table::kDirent, key);
-    if (!dirent.ok() || !*dirent || (*dirent)->ino != ino) continue;
+    if (!dirent.ok() || !*dirent || (*dirent)->ino != ino || (*dirent)->checked_at_ns == kPinned) continue;
     Batch batch;
     batch.put(Table::kDirent, key, encoded(ino, checked_at_ns));
     c_.store().apply(std::move(batch));

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +34,28 @@ class OpenFile {
   // A read-only descriptor of the sealed cache file for registering with the kernel. Marks the file as
   // registered (immutable for ever) durably first. The caller closes it after registering.
   virtual Result<int> backing_fd() = 0;
+  // Opened for writing. While one such handle lives, sealed() is false for every handle of the inode.
+  virtual bool writable() const { return false; }
+};
+
+// What a new node gets from its maker: mode with type bits, the umask already taken off.
+struct NewNode {
+  uint32_t mode = 0;
+  uint32_t uid = 0, gid = 0;
+  uint32_t rdev = 0;
+};
+
+// A SETATTR: what is set, the rest stays.
+struct SetAttr {
+  std::optional<uint32_t> mode;  // permission bits; the type bits are ignored
+  std::optional<uint32_t> uid, gid;
+  std::optional<int64_t> size;
+  std::optional<int64_t> atime_ns, mtime_ns, ctime_ns;
+};
+
+struct Created {
+  Entry entry;
+  std::shared_ptr<OpenFile> file;
 };
 
 // The bytes of a READ, valid only inside the callback. Shorter than asked at the end of the file only.
@@ -49,8 +72,10 @@ class Filesystem {
   virtual Namespace& names() = 0;
 
   struct OpenFlags {
-    bool direct = false;   // O_DIRECT: ask the server for the current version first
-    bool no_read = false;  // O_WRONLY
+    bool direct = false;    // O_DIRECT: ask the server for the current version first
+    bool no_read = false;   // O_WRONLY
+    bool write = false;     // O_WRONLY or O_RDWR
+    bool truncate = false;  // O_TRUNC: the new length is 0 before done() is called
   };
   // Opens the current version. A small object that is not cached is fetched whole before done() is called, so
   // that the handle is sealed; a large one is opened at once.
@@ -62,6 +87,50 @@ class Filesystem {
                     Callback<ReadReply> done) = 0;
 
   virtual FsStat statfs() = 0;
+
+  // --- changes. Each answers kReadOnly on a file system that only reads. In the default mode done() comes
+  // after S3 has the change, with its error; with -o writeback after a durable record here (a kill, a power
+  // cut and a remount later it is still carried out). Names are the last component, at most 255 bytes.
+
+  // A new regular file, opened for writing. Nothing is sent before its first flush. kExists: `exclusive`, or
+  // another kind of node has the name; else an existing file is opened.
+  virtual void create(Caller caller, uint64_t parent, std::string name, NewNode node, bool exclusive,
+                      OpenFlags flags, Callback<Created> done);
+  // Bytes are taken before it returns; done(n) may come later (back-pressure: a full cache disk, memory).
+  // kNoSpace, kTooBig, kStale (the base version is gone and is needed).
+  virtual void write(std::shared_ptr<OpenFile> file, int64_t offset, std::span<const std::byte> data,
+                     Callback<size_t> done);
+  // O_APPEND: the offset is the end of the file at that moment.
+  virtual void append(std::shared_ptr<OpenFile> file, std::span<const std::byte> data, Callback<size_t> done);
+  // mode: FALLOC_FL_*. kUnsupported for what is not KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE or 0.
+  virtual void fallocate(std::shared_ptr<OpenFile> file, int mode, int64_t offset, int64_t length,
+                         Callback<void> done);
+  // close(2) of one descriptor of the handle: waits for the upload (writeback: for the local disk).
+  virtual void flush(std::shared_ptr<OpenFile> file, Callback<void> done);
+  virtual void fsync(std::shared_ptr<OpenFile> file, bool data_only, Callback<void> done);
+  // fsync of a directory: every change of its names made before is done (writeback: durable).
+  virtual void fsync_directory(uint64_t ino, Callback<void> done);
+  // Everything dirty, everywhere: syncfs(2), `s3cache sync`, unmount.
+  virtual void sync_all(Callback<void> done);
+  // copy_file_range: bytes copied, as far as they went.
+  virtual void copy_range(std::shared_ptr<OpenFile> from, int64_t from_offset, std::shared_ptr<OpenFile> to,
+                          int64_t to_offset, int64_t length, Callback<size_t> done);
+
+  // `file`: the handle the caller named (ftruncate, fchmod), may be null.
+  virtual void setattr(uint64_t ino, std::shared_ptr<OpenFile> file, SetAttr what, Callback<Entry> done);
+  virtual void mkdir(uint64_t parent, std::string name, NewNode node, Callback<Entry> done);
+  // Fifo, socket, device, or an empty regular file.
+  virtual void mknod(uint64_t parent, std::string name, NewNode node, Callback<Entry> done);
+  virtual void symlink(uint64_t parent, std::string name, std::string target, NewNode node,
+                       Callback<Entry> done);
+  virtual void unlink(uint64_t parent, std::string name, Callback<void> done);
+  virtual void rmdir(uint64_t parent, std::string name, Callback<void> done);
+  // flags: RENAME_NOREPLACE, RENAME_EXCHANGE or 0.
+  virtual void rename(uint64_t parent, std::string name, uint64_t new_parent, std::string new_name,
+                      unsigned flags, Callback<void> done);
+  // flags: XATTR_CREATE, XATTR_REPLACE or 0. kExists, kNotFound.
+  virtual void setxattr(uint64_t ino, std::string name, std::string value, int flags, Callback<void> done);
+  virtual void removexattr(uint64_t ino, std::string name, Callback<void> done);
 
   // user.s3cache.*: "etag", "cached_bytes" (decimal), "size". Also user metadata xattrs of s3fs. kNotFound:
   // no such name.

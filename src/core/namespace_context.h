@@ -21,6 +21,10 @@ namespace s3cache::core {
 // In kState: this server was seen to list out of order.
 inline constexpr std::string_view kUnorderedKey = "ns/unordered";
 
+// A dirent's checked_at while a change of this mount is on its way to S3: always fresh, and no answer of the
+// server is newer.
+inline constexpr int64_t kPinned = INT64_MAX;
+
 struct NsContext {
   Inodes& inodes;
   s3::S3Client& s3;
@@ -41,10 +45,12 @@ struct NsContext {
   // A word of the server of that time still counts. A time in the future is a clock that was set back: not
   // trusted.
   bool fresh(int64_t checked_at_ns) const {
+    if (checked_at_ns == kPinned) return true;
     const int64_t age = now() - checked_at_ns;
     return checked_at_ns > 0 && age >= -kClockSlackNs && age < options.ttl_ms * 1'000'000;
   }
   int64_t left_ms(int64_t checked_at_ns) const {
+    if (checked_at_ns == kPinned) return options.ttl_ms;
     return fresh(checked_at_ns) ? options.ttl_ms - (now() - checked_at_ns) / 1'000'000 : 0;
   }
 

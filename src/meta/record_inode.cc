@@ -41,7 +41,7 @@ std::optional<Dirent> Dirent::decode(std::string_view v) {
 
 std::string Inode::encode() const {
   std::string out;
-  out.reserve(110 + etag.size() + name.size());
+  out.reserve(118 + etag.size() + name.size());
   put_u8(out, kVersion);
   put_u8(out, static_cast<uint8_t>(kind));
   put_u8(out, static_cast<uint8_t>(source));
@@ -59,6 +59,7 @@ std::string Inode::encode() const {
   put_i64(out, last_modified_s);
   put_u64(out, fid);
   put_i64(out, base_len);
+  put_u64(out, lineage);
   put_u32(out, flags);
   // An ETag nobody can hold counts as none: (size, LastModified) then names the version.
   put_bytes16(out, etag.size() <= kMaxEtag ? std::string_view(etag) : std::string_view());
@@ -94,6 +95,7 @@ bool parse_inode(std::string_view v, Inode& i, std::string_view& etag, std::stri
   i.last_modified_s = i64(r);
   i.fid = r.u64();
   i.base_len = i64(r);
+  i.lineage = r.u64();
   i.flags = r.u32();
   etag = r.bytes16();
   name = r.bytes16();

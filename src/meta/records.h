@@ -55,9 +55,13 @@ struct Inode {
   int64_t last_modified_s = 0;
   uint64_t fid = 0;      // cache file of this version, 0: none yet
   int64_t base_len = 0;  // bytes at or past it never come from S3
-  uint32_t flags = 0;    // for later versions of the program, kept as they are
-  std::string etag;      // at most 255 bytes
-  std::string name;      // the last component, at most 255 bytes, without '/'
+  // 0: the version of the content follows from ETag and size. Else the content was changed here and this is
+  // its version: it stays the same through local writes and their uploads, so that handles, mappings and
+  // kernel caches of this mount stay one file.
+  uint64_t lineage = 0;
+  uint32_t flags = 0;  // for later versions of the program, kept as they are
+  std::string etag;    // at most 255 bytes
+  std::string name;    // the last component, at most 255 bytes, without '/'
   std::string encode() const;
   static std::optional<Inode> decode(std::string_view v);
   static bool valid(std::string_view v);  // decode() would succeed

@@ -1,0 +1,45 @@
+// The headers of an upload: s3fs's on-bucket format, from an inode's record.
+//
+// Byte for byte what s3fs writes (mode, uid, gid in decimal; times as SECONDS.NNNNNNNNN; xattrs as
+// percent-encoded JSON), plus every kept header of the object (Cache-Control, Content-Encoding, foreign
+// x-amz-meta-*, ...), which s3fs loses. Threads: pure functions, but for the mime table, which is read once.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/namespace.h"
+#include "meta/records.h"
+#include "s3/s3_client.h"
+
+namespace s3cache::core {
+
+// What the mount adds to every upload and copy.
+struct UploadOptions {
+  std::string default_acl;    // empty: none
+  std::string storage_class;  // empty: none, the object's own is kept on a metadata change
+  std::string sse;            // "" none, "AES256", or "kms:ID"
+  std::string mime_file = "/etc/mime.types";
+  bool crc32c = true;                            // checksum=off turns it off
+  int64_t multipart_size = 10 << 20;             // bytes; grows with the file so that 10,000 parts do
+  int64_t copy_size = 512 << 20;                 // bytes of one UploadPartCopy
+  int64_t single_copy_limit = int64_t{5} << 30;  // larger objects are copied in parts
+  int parallel = 10;                             // parts of one file on their way
+  bool writeback = false;
+  bool conflict_fail = false;  // conflict=fail: If-Match on whole rewrites too
+  bool update_parent_dir_stat = false;
+};
+
+// content-type by the last, else the second-last extension; "application/x-directory" for keys ending in '/'.
+std::string content_type_of(std::string_view key, const std::string& mime_file);
+
+// `inode`'s mode, owner and times and `ext`'s xattrs and kept headers, for the object `key`.
+s3::SentHeaders object_headers(const meta::Inode& inode, const meta::Ext& ext, std::string_view key,
+                               const UploadOptions& options);
+
+// The value of x-amz-meta-xattr. Empty: no attributes.
+std::string encode_xattrs(const std::vector<std::pair<std::string, std::string>>& xattrs);
+
+}  // namespace s3cache::core
