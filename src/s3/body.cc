@@ -36,9 +36,9 @@ Result<size_t> StringBody::read(int64_t offset, std::span<std::byte> out) {
 
 std::shared_ptr<Body> string_body(std::string data) { return std::make_shared<StringBody>(std::move(data)); }
 
-Result<std::string> sha256_hex(Body& body) {
+Result<std::string> digest_hex(Body& body, Digest digest) {
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  EVP_DigestInit_ex(context.get(), digest == Digest::kMd5 ? EVP_md5() : EVP_sha256(), nullptr);
   const Status s = for_each_piece(
       body, [&](std::span<const std::byte> p) { EVP_DigestUpdate(context.get(), p.data(), p.size()); });
   if (!s.ok()) return s.error();
@@ -47,6 +47,8 @@ Result<std::string> sha256_hex(Body& body) {
   EVP_DigestFinal_ex(context.get(), out, &n);
   return hex_encode(std::string_view(reinterpret_cast<char*>(out), n));
 }
+
+Result<std::string> sha256_hex(Body& body) { return digest_hex(body, Digest::kSha256); }
 
 Result<std::string> read_all(Body& body) {
   std::string out;

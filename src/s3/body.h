@@ -37,6 +37,8 @@ class StringBody : public Body {
 
 std::shared_ptr<Body> string_body(std::string data);
 
+enum class Digest : uint8_t { kMd5, kSha256 };
+Result<std::string> digest_hex(Body& body, Digest digest);
 // Of the whole body, for PutRequest::sha256_hex and PartRequest::sha256_hex. Reads all of it (about 1 GB/s at
 // best): large bodies belong on a worker thread.
 Result<std::string> sha256_hex(Body& body);

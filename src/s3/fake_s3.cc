@@ -1,21 +1,14 @@
 #include "s3/fake_s3.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "base/crc32c.h"
+#include "s3/digests.h"
 
 namespace s3cache::s3 {
 
 namespace {
 
 constexpr std::chrono::milliseconds kWaitLimit{10'000};
-
-std::string etag_of(const std::string& data, int64_t size) {
-  return fmt::format("{:08x}{:08x}{:x}", crc32c(0, data.data(), data.size()),
-                     crc32c(0x5eed, data.data(), data.size()), size);
-}
 
 }  // namespace
 
@@ -27,13 +20,13 @@ FakeS3::~FakeS3() { shutdown(); }
 
 void FakeS3::store(const std::string& key, Object object) {
   MutexLock l(mu_);
-  objects_[key] = std::move(object);
+  bucket_.objects[key] = std::move(object);
 }
 
 std::string FakeS3::put(const std::string& key, std::string data, Headers headers) {
   Object o;
   o.size = static_cast<int64_t>(data.size());
-  o.etag = etag_of(data, o.size);
+  o.etag = md5_hex(data);
   o.last_modified = clock_.wall_s();
   o.data = std::move(data);
   o.headers = std::move(headers);
@@ -45,7 +38,7 @@ std::string FakeS3::put(const std::string& key, std::string data, Headers header
 std::string FakeS3::put_pattern(const std::string& key, int64_t size, Headers headers) {
   Object o;
   o.size = size;
-  o.etag = etag_of("pattern", size);
+  o.etag = md5_hex("pattern" + std::to_string(size));
   o.last_modified = clock_.wall_s();
   o.headers = std::move(headers);
   std::string etag = o.etag;
@@ -60,13 +53,27 @@ void FakeS3::put_object(const std::string& key, Object object) {
 
 bool FakeS3::erase(const std::string& key) {
   MutexLock l(mu_);
-  return objects_.erase(key) > 0;
+  return bucket_.objects.erase(key) > 0;
 }
 
-std::byte FakeS3::pattern_byte(int64_t offset) {
-  // Differs between pages and inside each page, so that shifted or repeated pages are seen.
-  const auto o = static_cast<uint64_t>(offset);
-  return static_cast<std::byte>((o * 0x9E3779B97F4A7C15u >> 56) ^ o >> 12);
+std::optional<FakeS3::Object> FakeS3::object(const std::string& key) const {
+  MutexLock l(mu_);
+  const auto it = bucket_.objects.find(key);
+  if (it == bucket_.objects.end()) return std::nullopt;
+  return it->second;
+}
+
+std::vector<std::string> FakeS3::keys(const std::string& prefix) const {
+  MutexLock l(mu_);
+  std::vector<std::string> out;
+  for (const auto& [key, o] : bucket_.objects)
+    if (key.compare(0, prefix.size(), prefix) == 0) out.push_back(key);
+  return out;
+}
+
+std::vector<ListedUpload> FakeS3::uploads() const {
+  MutexLock l(mu_);
+  return bucket_.list_uploads({});
 }
 
 // How it answers.
@@ -91,6 +98,15 @@ void FakeS3::set_chunk(int64_t bytes) {
   MutexLock l(mu_);
   chunk_ = bytes;
 }
+void FakeS3::set_min_part(int64_t bytes) {
+  MutexLock l(mu_);
+  bucket_.min_part = bytes;
+}
+void FakeS3::set_conditions(bool on) {
+  MutexLock l(mu_);
+  bucket_.conditions = on;
+  bucket_.conditions_refused = false;
+}
 void FakeS3::set_failure(std::function<std::optional<Error>(const RequestInfo&)> f) {
   MutexLock l(mu_);
   failure_ = std::move(f);
@@ -111,8 +127,12 @@ void FakeS3::set_manual(bool on) {
 }
 
 void FakeS3::freeze(RequestId id) {
-  MutexLock l(mu_);
-  if (const JobPtr j = find(id)) evaluate(*j);
+  JobPtr job;
+  {
+    MutexLock l(mu_);
+    job = find(id);
+  }
+  if (job) prepare(job);
 }
 
 void FakeS3::release(RequestId id) {
@@ -195,9 +215,7 @@ RequestId FakeS3::submit(JobPtr job) {
   job->info.id = ++last_id_;
   job->info.priority = job->priority;
   job->cancelled = stopping_;
-  if (job->info.verb == Verb::kGet) ++counters_.gets;
-  if (job->info.verb == Verb::kHead) ++counters_.heads;
-  if (job->info.verb == Verb::kList) ++counters_.lists;
+  count_call(job->info.verb);
   record_.push_back(job->info);
   const RequestId id = job->info.id;
   jobs_.push_back(std::move(job));

@@ -16,8 +16,15 @@ ObjectInfo FakeS3::info_of(const Object& object) const {
   return info;
 }
 
-void FakeS3::evaluate(Job& job) {
-  if (job.frozen) return;
+void FakeS3::prepare(const JobPtr& job) {
+  Result<std::string> body = std::string();
+  if (job->body) body = read_all(*job->body);
+  MutexLock l(mu_);
+  evaluate(*job, std::move(body));
+}
+
+void FakeS3::evaluate(Job& job, Result<std::string> body) {
+  if (job.frozen || job.cancelled) return;
   job.frozen = true;
   if (failure_) {
     if (auto error = failure_(job.info)) {
@@ -25,22 +32,26 @@ void FakeS3::evaluate(Job& job) {
       return;
     }
   }
-  if (job.info.verb == Verb::kList)
+  if (!body.ok())
+    job.status = body.error();
+  else if (job.info.verb == Verb::kList)
     evaluate_list(job);
+  else if (job.deliver)
+    evaluate_write(job, std::move(*body));
   else
     evaluate_get(job);
 }
 
 void FakeS3::evaluate_get(Job& job) {
   const RequestInfo& r = job.info;
-  const auto it = objects_.find(r.key);
-  if (it == objects_.end()) {
+  const auto it = bucket_.objects.find(r.key);
+  if (it == bucket_.objects.end()) {
     job.status = Error{Code::kNotFound, "GET " + r.key + ": NoSuchKey"};
     return;
   }
-  job.object = it->second;
-  job.object_info = info_of(job.object);
+  job.object_info = info_of(it->second);
   if (r.verb == Verb::kHead) return;
+  job.object = it->second;
   const int64_t size = job.object.size;
   if (!r.if_match.empty() && r.if_match != job.object.etag) {
     job.status = Error{Code::kStale, "GET " + r.key + ": PreconditionFailed"};
@@ -57,8 +68,9 @@ void FakeS3::evaluate_get(Job& job) {
 
 void FakeS3::evaluate_list(Job& job) {
   FakeListing listing{.order_seed = out_of_order_ ? 1u : 0u, .page_size = page_size_};
-  for (auto it = objects_.lower_bound(job.info.list.prefix);
-       it != objects_.end() && it->first.compare(0, job.info.list.prefix.size(), job.info.list.prefix) == 0;
+  for (auto it = bucket_.objects.lower_bound(job.info.list.prefix);
+       it != bucket_.objects.end() &&
+       it->first.compare(0, job.info.list.prefix.size(), job.info.list.prefix) == 0;
        ++it) {
     const Object& o = it->second;
     listing.objects.push_back({it->first, o.size, omit_etags_ ? std::string() : o.etag, o.last_modified});
@@ -89,8 +101,8 @@ void FakeS3::run() {
       changed_.wait(mu_);
       continue;
     }
-    if (!job->cancelled) evaluate(*job);
     l.unlock();
+    prepare(job);
     const bool finished = step(job);
     l.lock();
     if (finished) {
@@ -112,7 +124,9 @@ bool FakeS3::step(const JobPtr& job) {
     job->bytes_released = 0;
   }
   if (job->sink) return step_get(job, all, limit);
-  if (job->head_done) {
+  if (job->deliver) {
+    job->deliver(*job);
+  } else if (job->head_done) {
     job->head_done(job->status.ok() ? Result<ObjectInfo>(job->object_info) : job->status.error());
   } else {
     job->list_done(job->status.ok() ? Result<ListPage>(std::move(job->page)) : job->status.error());

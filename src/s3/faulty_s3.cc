@@ -109,18 +109,8 @@ RequestId FaultyS3::head(std::string key, Priority priority, HeadCallback done) 
   info.verb = Verb::kHead;
   info.key = key;
   info.priority = priority;
-  const auto [id, fault] = admit(std::move(info));
-  HeadCallback spoiling = done;
-  if (fault.kind == Fault::Kind::kOtherEtag) {
-    spoiling = [done, etag = fault.etag](Result<ObjectInfo> r) {
-      if (r.ok()) r->etag = etag;
-      done(std::move(r));
-    };
-  }
-  return dispatch(
-      {id, [this, key = std::move(key), priority, spoiling] { return inner_.head(key, priority, spoiling); },
-       [done](Error e) { done(std::move(e)); }},
-      fault);
+  return pass<ObjectInfo>(std::move(info), std::move(done),
+                          [this, key, priority](HeadCallback d) { return inner_.head(key, priority, d); });
 }
 
 RequestId FaultyS3::list(ListRequest request, ListCallback done) {
@@ -129,10 +119,8 @@ RequestId FaultyS3::list(ListRequest request, ListCallback done) {
   info.key = request.prefix;
   info.priority = request.priority;
   info.list = request;
-  const auto [id, fault] = admit(std::move(info));
-  return dispatch({id, [this, request = std::move(request), done] { return inner_.list(request, done); },
-                   [done](Error e) { done(std::move(e)); }},
-                  fault);
+  return pass<ListPage>(std::move(info), std::move(done),
+                        [this, request](ListCallback d) { return inner_.list(request, d); });
 }
 
 void FaultyS3::release_held() {

@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <thread>
+#include <type_traits>
 
 #include "base/sync.h"
 #include "s3/request_info.h"
@@ -19,11 +20,12 @@ namespace s3cache::s3 {
 struct Fault {
   enum class Kind : uint8_t {
     kPass,
-    kError,      // fails with `error`; the server is not asked
-    kHold,       // reaches the server at release_held() only
-    kShortBody,  // GET: after `bytes` of the body on_done gets `error`
-    kFlipBit,    // GET: the bit 0 of the byte `bytes` of the delivered body is inverted
-    kOtherEtag,  // GET, HEAD: the ETag is replaced by `etag`
+    kError,       // fails with `error`; the server is not asked
+    kHold,        // reaches the server at release_held() only
+    kShortBody,   // GET: after `bytes` of the body on_done gets `error`
+    kFlipBit,     // GET: the bit 0 of the byte `bytes` of the delivered body is inverted
+    kOtherEtag,   // GET, HEAD and writes: the ETag is replaced by `etag`
+    kLostAnswer,  // all but GET: the server does it, the caller gets `error`
   };
   Kind kind = Kind::kPass;
   Error error = {Code::kUnavailable, "injected"};
@@ -45,6 +47,17 @@ class FaultyS3 : public S3Client {
   RequestId get(GetRequest request, std::shared_ptr<GetSink> sink) override;
   RequestId head(std::string key, Priority priority, HeadCallback done) override;
   RequestId list(ListRequest request, ListCallback done) override;
+  RequestId put(PutRequest request, WrittenCallback done) override;
+  RequestId copy(CopyRequest request, WrittenCallback done) override;
+  RequestId create_upload(UploadRequest request, UploadIdCallback done) override;
+  RequestId upload_part(PartRequest request, WrittenCallback done) override;
+  RequestId copy_part(PartCopyRequest request, WrittenCallback done) override;
+  RequestId complete_upload(CompleteRequest request, WrittenCallback done) override;
+  RequestId abort_upload(std::string key, std::string upload_id, StatusCallback done) override;
+  RequestId remove(DeleteItem item, StatusCallback done) override;
+  RequestId remove_many(std::vector<DeleteItem> items, DeletedCallback done) override;
+  RequestId list_uploads(std::string prefix, UploadsCallback done) override;
+  bool conditions_supported() const override { return inner_.conditions_supported(); }
   void cancel(RequestId id) override;
   void promote(RequestId id) override;
   Counters counters() const override { return inner_.counters(); }
@@ -61,6 +74,10 @@ class FaultyS3 : public S3Client {
 
   std::pair<RequestId, Fault> admit(RequestInfo info);
   RequestId dispatch(Call call, const Fault& fault);
+  // One verb with a callback: `send` passes it on to the inner client with the callback it is given.
+  template <class T>
+  RequestId pass(RequestInfo info, std::function<void(Result<T>)> done,
+                 std::function<RequestId(std::function<void(Result<T>)>)> send);
   void forward(const Call& call);
   void post(std::function<void()> work);
   void run();
@@ -76,5 +93,24 @@ class FaultyS3 : public S3Client {
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
+
+template <class T>
+RequestId FaultyS3::pass(RequestInfo info, std::function<void(Result<T>)> done,
+                         std::function<RequestId(std::function<void(Result<T>)>)> send) {
+  const auto [id, fault] = admit(std::move(info));
+  std::function<void(Result<T>)> answer = done;
+  if (fault.kind == Fault::Kind::kLostAnswer) {
+    answer = [done, error = fault.error](Result<T> r) { done(r.ok() ? Result<T>(error) : std::move(r)); };
+  } else if (fault.kind == Fault::Kind::kOtherEtag) {
+    answer = [done, etag = fault.etag](Result<T> r) {
+      if constexpr (std::is_same_v<T, ObjectInfo> || std::is_same_v<T, Written>)
+        if (r.ok()) r->etag = etag;
+      done(std::move(r));
+    };
+  }
+  return dispatch({id, [send = std::move(send), answer] { return send(answer); },
+                   [done](Error e) { done(std::move(e)); }},
+                  fault);
+}
 
 }  // namespace s3cache::s3

@@ -45,4 +45,15 @@ struct RequestInfo {
   std::vector<DeleteItem> items;     // deletes
 };
 
+RequestInfo describe(const PutRequest& request);
+RequestInfo describe(const CopyRequest& request);
+RequestInfo describe(const UploadRequest& request);
+RequestInfo describe(const PartRequest& request);
+RequestInfo describe(const PartCopyRequest& request);
+RequestInfo describe(const CompleteRequest& request);
+RequestInfo describe(DeleteItem item);
+RequestInfo describe(std::vector<DeleteItem> items);
+RequestInfo describe_abort(std::string key, std::string upload_id);
+RequestInfo describe_uploads(std::string prefix);
+
 }  // namespace s3cache::s3

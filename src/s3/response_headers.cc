@@ -59,14 +59,14 @@ constexpr std::array<std::string_view, 7> kKept = {
     "content-type",     "cache-control", "content-encoding",   "content-disposition",
     "content-language", "expires",       "x-amz-storage-class"};
 
-bool is_kept(std::string_view name) {
+}  // namespace
+
+bool is_kept_header(std::string_view name) {
   if (name.substr(0, 11) == "x-amz-meta-") return true;
   for (const auto k : kKept)
     if (k == name) return true;
   return false;
 }
-
-}  // namespace
 
 std::optional<int64_t> parse_http_date(std::string_view text) {
   static constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -187,7 +187,7 @@ void ResponseHeaders::add_line(std::string_view line) {
     date = parse_http_date(value).value_or(0);
   } else if (name == "x-amz-bucket-region") {
     bucket_region = std::string(value.substr(0, 64));
-  } else if (is_kept(name)) {
+  } else if (is_kept_header(name)) {
     keep(std::move(name), value);
   }
 }

@@ -22,6 +22,9 @@ std::optional<int64_t> parse_size(std::string_view text);
 // Without quotes; empty for weak tags, which promise no equal bytes.
 std::string normalize_etag(std::string_view text);
 
+// Whether ObjectInfo::headers keeps it. REQUIRES: name in lower case.
+bool is_kept_header(std::string_view name);
+
 struct ContentRange {
   int64_t first = 0;
   int64_t last = 0;  // inclusive
