@@ -31,8 +31,11 @@ Status DirReader::begin() {
       batch.put(Table::kDir, meta::id_key(dir_), (*dir)->encode());
       c_.store().apply(std::move(batch));
     }
+    listings_.walks().read(dir_);
     return {};
   }
+  awaiting_ = !std::exchange(walked_, true) && await_walk();
+  if (awaiting_) return {};
   auto listing = listings_.join(dir_);
   if (!listing.ok()) return listing.error();
   listing_ = std::move(*listing);
@@ -41,11 +44,43 @@ Status DirReader::begin() {
   return {};
 }
 
+bool DirReader::await_walk() {
+  {
+    MutexLock lock(mu_);
+    walking_ = true;  // before it can be over
+  }
+  if (listings_.walks().await(dir_, [self = shared_from_this()] { self->walk_over(); })) return true;
+  MutexLock lock(mu_);
+  walking_ = false;
+  return false;
+}
+
+void DirReader::walk_over() {
+  std::shared_ptr<Call> call;
+  {
+    MutexLock lock(mu_);
+    walking_ = false;
+    call.swap(parked_);
+  }
+  if (call) serve(call);
+}
+
+bool DirReader::walking() {
+  MutexLock lock(mu_);
+  return walking_;
+}
+
+bool DirReader::park(const std::shared_ptr<Call>& call) {
+  MutexLock lock(mu_);
+  if (walking_) parked_ = call;
+  return walking_;
+}
+
 void DirReader::leave() {
   if (listing_) listing_->drop_reader();
   listing_.reset();
   late_noted_ = 0;
-  begun_ = false;
+  begun_ = awaiting_ = false;
 }
 
 void DirReader::seek(uint64_t cookie) {
@@ -77,7 +112,7 @@ void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, 
   }
   if (cookie != last_cookie_) {
     seek(cookie);
-    if (cookie == 0) begun_ = false;  // rewinddir: what changed since shall be seen
+    if (cookie == 0) begun_ = walked_ = false;  // rewinddir: what changed since shall be seen
   }
   auto call = std::make_shared<Call>();
   call->plus = plus;
@@ -89,7 +124,7 @@ void DirReader::read(uint64_t cookie, bool plus, std::shared_ptr<DirSink> sink, 
 void DirReader::serve(const std::shared_ptr<Call>& call) {
   const auto answer = advance(call);
   if (!answer) return;
-  const bool more = answer->ok() && **answer && !listing_;
+  const bool more = answer->ok() && **answer && !listing_ && !awaiting_;
   {
     MutexLock lock(mu_);
     calling_ = false;
@@ -117,6 +152,12 @@ std::optional<Result<bool>> DirReader::advance(const std::shared_ptr<Call>& call
   }
   for (;;) {
     if (!give_dots(*call) || !give_items(*call)) return true;
+    if (awaiting_) {
+      if (call->gave && walking()) return true;
+      if (park(call)) return std::nullopt;
+      awaiting_ = false;
+      if (Status s = begin(); !s.ok()) return s.error();
+    }
     const Listing::View view = listing_ ? listing_->view() : Listing::View{"", true, {}, 0};
     const auto filled = fill(view, kFirst);
     if (!filled.ok()) return filled.error();

@@ -1,14 +1,15 @@
 // DirReader: an open directory, handing out its names from the store, up to where its listing has come.
 //
-// A complete directory inside the TTL is read without a request; any other joins the directory's listing and
-// waits at its frontier. Names are read 512 at a time and what does not fit into a reply is kept for the next
-// one. Cookies: 1 is behind ".", 2 behind "..", a child's is its ino + 16, so they never collide and survive
-// a remount. The handle knows the places of the cookies it gave last; an older one resolves through the
-// inode's record, and one whose record is gone too goes on where the handle is. While the program
-// digests a reply the next names are read already (a third of the time of `ls -lR` of a million names).
-// Threads: one call at a time (the kernel holds the directory's lock), its waiting part continues on a
-// network thread; reading ahead happens between two calls only, and a call waits for its end. Errors: kStale
-// (directory gone), those of the listing; the next call then begins a new one at the same place.
+// A complete directory inside the TTL is read without a request; any other waits for the flat listing that is
+// about to bring it (tree_walks.h), or joins the directory's own listing and waits at its frontier. Names are
+// read 512 at a time and what does not fit into a reply is kept for the next one. Cookies: 1 is behind ".", 2
+// behind "..", a child's is its ino + 16, so they never collide and survive a remount. The handle knows the
+// places of the cookies it gave last; an older one resolves through the inode's record, and one whose record
+// is gone too goes on where the handle is. While the program digests a reply the next names are read already
+// (a third of the time of `ls -lR` of a million names). Threads: one call at a time (the kernel holds the
+// directory's lock), its waiting part continues on a network thread; reading ahead happens between two calls
+// only, and a call waits for its end. Errors: kStale (directory gone), those of the listing; the next call
+// then begins a new one at the same place.
 #pragma once
 
 #include <deque>
@@ -54,6 +55,11 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
   };
   enum class Filled : uint8_t { kSome, kNothing, kEnd };
 
+  bool await_walk() EXCLUDES(mu_);
+  void walk_over() EXCLUDES(mu_);
+  // The flat listing has the say still: it will call serve() again.
+  bool park(const std::shared_ptr<Call>& call) EXCLUDES(mu_);
+  bool walking() EXCLUDES(mu_);
   void leave();
   void seek(uint64_t cookie);
   void serve(const std::shared_ptr<Call>& call) EXCLUDES(mu_);
@@ -81,8 +87,12 @@ class DirReader : public DirHandle, public std::enable_shared_from_this<DirReade
   // Who may touch the rest.
   bool calling_ GUARDED_BY(mu_) = false;
   bool ahead_ GUARDED_BY(mu_) = false;
-  std::shared_ptr<Listing> listing_;  // null: the directory is complete
+  bool walking_ GUARDED_BY(mu_) = false;          // a flat listing is to bring the names
+  std::shared_ptr<Call> parked_ GUARDED_BY(mu_);  // until it has
+  std::shared_ptr<Listing> listing_;              // null: the directory is complete
   bool begun_ = false;
+  bool awaiting_ = false;  // begun, but neither listing_ nor complete: the flat listing comes first
+  bool walked_ = false;    // it had its chance
   int64_t listed_at_ns_ = 0;
   uint64_t parent_ = 0;
   int dots_ = 0;          // how many of ".", ".." were given

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "base/log.h"
-
 namespace s3cache::core {
 
 using s3::ListPage;
@@ -15,7 +13,7 @@ Listing::Listing(Listings& owner, uint64_t dir, std::string prefix, int64_t star
       dir_(dir),
       prefix_(std::move(prefix)),
       started_at_ns_(started_at_ns),
-      merge_(c_, owner.records(), dir, started_at_ns) {}
+      dir_pages_(c_, owner.records(), dir, prefix_, started_at_ns) {}
 
 Listing::View Listing::view() {
   MutexLock lock(mu_);
@@ -99,7 +97,7 @@ void Listing::supersede_if_unread() {
     MutexLock lock(mu_);
     if (readers_ > 0) return;
   }
-  merge_.supersede();
+  dir_pages_.merge().supersede();
   fail(Error{Code::kCancelled, "a younger listing runs"});
   wake_waiters();
 }
@@ -191,13 +189,24 @@ void Listing::drain() {
       draining_ = false;
     }
     if (over) {
-      owner_.finished(dir_, this);
+      end();
     } else {
       ask_if_wanted();
     }
     wake_waiters();
     owner_.collector().step();
   }
+}
+
+void Listing::end() {
+  bool small = false, read = false;
+  {
+    MutexLock lock(mu_);
+    small = done_ && asked_ == 1;
+    read = readers_ > 0;
+  }
+  owner_.finished(dir_, this);
+  if (small) owner_.walks().listed(dir_, read);
 }
 
 bool Listing::merge(Page page) {
@@ -207,35 +216,18 @@ bool Listing::merge(Page page) {
     return true;
   }
   const bool last = !page.answer->truncated;
-  const SplitPage split = split_page(prefix_, std::move(*page.answer), c_.options.compat_dir);
-  any_key_ |= !split.names.empty() || split.marker.has_value() || split.unnameable != 0;
-  if (split.unnameable != 0) owner_.unnameable(split.unnameable, prefix_);
-  take_marker(split, page.asked_at_ns, last);
-  const auto outcome = merge_.page(split, page.asked_at_ns, last);
+  const auto outcome = dir_pages_.write(std::move(*page.answer), page.asked_at_ns, last);
   if (!outcome.ok()) {
     fail(outcome.error());
     return true;
   }
-  // A directory is there as long as a key is: without any, its name has to be asked for again.
-  if (last && !any_key_ && dir_ != meta::kRootIno) owner_.records().touch(dir_, kExpired);
   publish(*outcome, last);
   return last;
 }
 
-void Listing::take_marker(const SplitPage& page, int64_t asked_at_ns, bool last) {
-  if (marker_known_) return;
-  // Its key is the shortest, so the first page of an ordered listing shows it or there is none.
-  if (!page.marker && c_.unordered && !last) return;
-  marker_known_ = true;
-  const s3::ListedObject* marker = page.marker ? &*page.marker : nullptr;
-  (void)owner_.records().update(dir_, asked_at_ns, nullptr, [marker](meta::Inode& inode, bool late) {
-    return late ? Change::kNone : apply_marker(inode, marker);
-  });
-}
-
 void Listing::publish(const ListingMerge::Outcome& outcome, bool done) {
   MutexLock lock(mu_);
-  frontier_ = merge_.frontier();
+  frontier_ = dir_pages_.merge().frontier();
   // After the end a reader may still look at a moment of the store before the removal, so they stay hidden.
   if (outcome.gone_removed && !done) {
     gone_.clear();
@@ -297,15 +289,6 @@ void Listings::finished(uint64_t dir, const Listing* listing) {
   MutexLock lock(mu_);
   const auto it = table_.find(dir);
   if (it != table_.end() && it->second.get() == listing) table_.erase(it);
-}
-
-void Listings::unnameable(uint64_t count, const std::string& prefix) {
-  c_.unnameable += count;
-  if (!said_unnameable_.exchange(true)) {
-    log::warn(
-        "{} keys under \"{}\" have no POSIX name (empty, \".\", \"..\", over {} bytes) and are not shown",
-        count, prefix, kMaxName);
-  }
 }
 
 }  // namespace s3cache::core

@@ -3,11 +3,10 @@
 // Pages are written to the store (ListingMerge) and readers take names from there, up to the frontier; the
 // next page is asked when one arrives, before it is merged. A listing goes on while a reader holds it or a
 // page grant is left, else it rests where it is (continued within the TTL).
-// At its end the directory is complete as of the listing's start. Also tells whether the directory has an
-// object of its own: the first key of its first page. Threads: any; pages are merged on the network threads
-// that bring them, one at a time. Waiters run there too, never under a lock. Errors: those of S3Client and
-// MetaStore, kCorrupt for a server that pages in a circle; they end the listing, and the next reader begins
-// another.
+// At its end the directory is complete as of the listing's start. Threads: any; pages are merged on the
+// network threads that bring them, one at a time. Waiters run there too, never under a lock. Errors: those of
+// S3Client and MetaStore, kCorrupt for a server that pages in a circle; they end the listing, and the next
+// reader begins another.
 #pragma once
 
 #include <deque>
@@ -20,7 +19,8 @@
 #include <vector>
 
 #include "core/dir_collect.h"
-#include "core/listing_merge.h"
+#include "core/dir_pages.h"
+#include "core/tree_walks.h"
 
 namespace s3cache::core {
 
@@ -78,16 +78,15 @@ class Listing : public std::enable_shared_from_this<Listing> {
   void publish(const ListingMerge::Outcome& outcome, bool done);
   void fail(const Error& error);
   void wake_waiters();
-  void take_marker(const SplitPage& page, int64_t asked_at_ns, bool last);
+  // It is over: whether it was as short as a listing can be, and read, tells of a walk through the tree.
+  void end();
 
   Listings& owner_;
   NsContext& c_;
   const uint64_t dir_;
   const std::string prefix_;
   const int64_t started_at_ns_;
-  ListingMerge merge_;         // of the draining thread
-  bool marker_known_ = false;  // of the draining thread
-  bool any_key_ = false;       // of the draining thread
+  DirPages dir_pages_;  // of the draining thread
 
   Mutex mu_;
   std::string token_ GUARDED_BY(mu_);
@@ -112,7 +111,8 @@ class Listing : public std::enable_shared_from_this<Listing> {
 // Threads: any. Holds a running or resting listing by directory, at most kMaxResting resting ones.
 class Listings {
  public:
-  Listings(NsContext& context, DirRecords& records) : c_(context), records_(records), collector_(context) {}
+  Listings(NsContext& context, DirRecords& records)
+      : c_(context), records_(records), collector_(context), walks_(context, records, collector_) {}
 
   // The listing that runs, or a new one; not started before somebody reads or grants.
   Result<std::shared_ptr<Listing>> join(uint64_t dir);
@@ -122,8 +122,7 @@ class Listings {
   NsContext& context() { return c_; }
   DirRecords& records() { return records_; }
   DirCollector& collector() { return collector_; }
-  // Counts what a page could not name; says so once.
-  void unnameable(uint64_t count, const std::string& prefix);
+  TreeWalks& walks() { return walks_; }
 
  private:
   static constexpr size_t kMaxResting = 1024;
@@ -131,7 +130,7 @@ class Listings {
   NsContext& c_;
   DirRecords& records_;
   DirCollector collector_;
-  std::atomic<bool> said_unnameable_{false};
+  TreeWalks walks_;
   Mutex mu_;
   std::unordered_map<uint64_t, std::shared_ptr<Listing>> table_ GUARDED_BY(mu_);
 };

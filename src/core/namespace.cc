@@ -146,6 +146,18 @@ void NamespaceImpl::ask_directory(const Question& question, Resolved resolved, C
   // Whether the directory has an object, and so a mode of its own, is what the first page of its listing
   // begins with. That page also holds the names that are asked for next, so it beats a HEAD that mostly
   // answers 404.
+  if (!question.walked) {
+    Question walked = question;
+    walked.walked = true;
+    const auto after_walk = [this, walked, resolved, done] {
+      auto inode = c_.inodes.get(resolved.ino);
+      if (!inode.ok()) return done(Error{Code::kStale, inode.error().message});
+      Resolved now = resolved;
+      now.inode = std::move(*inode);
+      with_attributes(walked, std::move(now), done);
+    };
+    if (listings_.walks().await(resolved.ino, after_walk)) return;
+  }
   const auto listing = listings_.join(resolved.ino);
   if (!listing.ok()) return done(listing.error());
   (*listing)->grant(1);

@@ -34,6 +34,7 @@ struct NsContext {
   const NamespaceOptions options;
 
   std::atomic<uint64_t> lookups{0}, lookup_hits{0}, listings{0}, heads{0}, probes{0}, unnameable{0};
+  std::atomic<bool> said_unnameable{false};
   // The server was seen to list out of order: listings are trusted as a whole only.
   std::atomic<bool> unordered{false};
   std::array<Mutex, 256> dir_locks{};

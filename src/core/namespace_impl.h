@@ -41,6 +41,7 @@ class NamespaceImpl : public Namespace {
     bool walking = false;
     bool counts = true;  // for walk detection; false for the data path's own questions
     bool retried = false;
+    bool walked = false;  // a flat listing was waited for
   };
   struct Verdict {
     enum class What : uint8_t { kFound, kAbsent, kAsk } what;

@@ -2,6 +2,7 @@
 import concurrent.futures
 import os
 import random
+import subprocess
 import time
 
 import pytest
@@ -132,6 +133,34 @@ def test_walk_over_larger_files_sends_no_head(bucket, mount):
     assert sum(len(files) for _, _, files in os.walk(m.join("w"))) == 1000
     c = bucket.counts()
     assert c.HEAD == c.GET == 0, c
+
+
+def tree(bucket, top, dirs, files):
+    """Keys of dirs x files, among them names that sort between a directory's name and its '/'."""
+    keys = []
+    for d in range(dirs):
+        keys += bucket.place_many(f"{top}d{d:03}/", files, 5000, mtime=OLD)
+        if d % 10 == 0:
+            keys += bucket.place_many(f"{top}d{d:03}", 1, 5000, name=".txt", mtime=OLD)
+    return sorted(keys)
+
+
+def test_walk_over_a_tree_is_a_flat_listing(bucket, mount):
+    keys = tree(bucket, "t/", 200, 20)
+    m = mount(bucket)
+    bucket.mark()
+    found = subprocess.run(["find", m.join("t"), "-type", "f", "-printf", "t/%P\n"], capture_output=True, text=True, check=True)
+    assert sorted(found.stdout.split()) == keys
+    c = bucket.counts()
+    print(c)
+    assert c.HEAD == c.GET == 0 and c.LIST <= 15, c
+    bucket.mark()
+    assert sum(len(files) for _, _, files in os.walk(m.join("t"))) == len(keys)
+    assert bucket.counts().total() == 0, bucket.counts()
+    m.remount()
+    bucket.mark()
+    assert sum(len(files) for _, _, files in os.walk(m.join("t"))) == len(keys)
+    assert bucket.counts().total() == 0, bucket.counts()
 
 
 def test_absent_name_is_one_request_then_none(bucket, mount):
