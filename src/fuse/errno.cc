@@ -59,6 +59,10 @@ int to_inode_errno(Code code) {
   return code == Code::kNotFound ? ESTALE : to_errno(code);
 }
 
-int to_xattr_errno(Code code) { return code == Code::kNotFound ? ENODATA : to_errno(code); }
+int to_xattr_errno(Code code) {
+  if (code == Code::kNotFound) return ENODATA;
+  if (code == Code::kTooBig) return ENOSPC;  // the 2 KiB of an object's headers are full
+  return to_errno(code);
+}
 
 }  // namespace s3cache::fuse

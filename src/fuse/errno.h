@@ -6,10 +6,11 @@
 
 namespace s3cache::fuse {
 
-// For answers about a name (LOOKUP) and for everything without a rule of its own. Never 0.
+// For answers about a name (LOOKUP, UNLINK, RENAME, ...) and for everything without a rule of its own. Never
+// 0.
 int to_errno(Code code);
 
-// For answers about an inode the kernel already holds (GETATTR, OPEN, READLINK, ...).
+// For answers about an inode the kernel already holds (GETATTR, OPEN, SETATTR, WRITE, ...).
 int to_inode_errno(Code code);
 
 // For the xattr calls, where "not found" is said of the attribute.

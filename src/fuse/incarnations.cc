@@ -5,9 +5,11 @@
 
 namespace s3cache::fuse {
 
-Incarnations::Incarnations(NextId next_id, DropPages drop_pages, size_t page_records)
+Incarnations::Incarnations(NextId next_id, DropPages drop_pages, DropAttributes drop_attributes,
+                           size_t page_records)
     : next_id_(std::move(next_id)),
       drop_pages_(std::move(drop_pages)),
+      drop_attributes_(std::move(drop_attributes)),
       lru_limit_(std::max<size_t>(1, page_records / kShards)) {}
 
 Incarnations::~Incarnations() {
@@ -34,6 +36,11 @@ Incarnations::Node* Incarnations::Inode::current() {
     if (!n->retired) return n.get();
   }
   return nullptr;
+}
+
+Incarnations::Node* Incarnations::find(Shard& s, uint64_t ino, uint64_t nodeid) {
+  auto it = s.inodes.find(ino);
+  return it == s.inodes.end() ? nullptr : it->second.find(nodeid);
 }
 
 uint64_t Incarnations::ino_of(uint64_t nodeid) {
@@ -89,8 +96,7 @@ void Incarnations::forget(uint64_t nodeid, uint64_t lookups) {
     return;  // stateless, or a page record: the kernel does not say whether its pages went for good
   Shard& s = shard(ino);
   MutexLock lock(s.mu);
-  auto it = s.inodes.find(ino);
-  Node* node = it == s.inodes.end() ? nullptr : it->second.find(nodeid);
+  Node* node = find(s, ino, nodeid);
   if (node == nullptr) return;
   node->lookups -= std::min(node->lookups, lookups);
   // The kernel evicted the inode, its pages with it.
@@ -112,15 +118,18 @@ void Incarnations::attach(Node& node, Handle* handle, Shard& s) {
   node.handles = handle;
 }
 
-Incarnations::Grant Incarnations::open(uint64_t nodeid, const std::shared_ptr<core::OpenFile>& file,
-                                       bool passthrough_possible, const std::function<void()>& again) {
+Incarnations::Grant Incarnations::open(uint64_t nodeid, const std::shared_ptr<core::OpenFile>& file, Io io,
+                                       const std::function<void()>& again) {
   const uint64_t ino = ino_of(nodeid);
   auto handle = std::make_unique<Handle>();
   handle->file = file;
   handle->nodeid = nodeid;
   handle->ino = ino;
-  const OpenWish wish{file->version(), passthrough_possible && file->sealed()};
+  const bool writable = file->writable();
+  const OpenWish wish{file->version(), io == Io::kAny && !writable && file->sealed(),
+                      io == Io::kOnlyCached || writable};
 
+  std::vector<uint64_t> overtaken;
   Shard& s = shard(ino);
   MutexLock lock(s.mu);
   Inode& inode = s.inodes[ino];
@@ -158,6 +167,9 @@ Incarnations::Grant Incarnations::open(uint64_t nodeid, const std::shared_ptr<co
   node->version = wish.version;
   g.handle = handle.release();
   attach(*node, g.handle, s);
+  if (writable) overtaken = overtake(s, inode, *node);
+  lock.unlock();
+  for (uint64_t other : overtaken) drop_attributes_(other);
   return g;
 }
 
@@ -191,7 +203,7 @@ int32_t Incarnations::close(Handle* handle) {
     if (--node->opens == 0) {
       backing_id = std::exchange(node->backing_id, 0);
       node->mode = Mode::kNone;
-      node->register_failed = false;
+      node->register_failed = node->written = node->overtaken = false;
       closed(s, *node, drop);
     }
   }
@@ -234,9 +246,8 @@ std::optional<core::Attr> Incarnations::live_attr(uint64_t nodeid, uint64_t vers
   std::shared_ptr<core::OpenFile> file;
   {
     MutexLock lock(s.mu);
-    auto it = s.inodes.find(ino);
-    Node* node = it == s.inodes.end() ? nullptr : it->second.find(nodeid);
-    if (node == nullptr || usable_for(*node, version)) return std::nullopt;
+    Node* node = find(s, ino, nodeid);
+    if (node == nullptr || usable_for(*node, version) || node->version == version) return std::nullopt;
     retire(*node);
     if (node->handles == nullptr) return std::nullopt;
     file = node->handles->file;
@@ -250,9 +261,9 @@ std::optional<core::Attr> Incarnations::live_attr(uint64_t nodeid, bool only_ret
   std::shared_ptr<core::OpenFile> file;
   {
     MutexLock lock(s.mu);
-    auto it = s.inodes.find(ino);
-    Node* node = it == s.inodes.end() ? nullptr : it->second.find(nodeid);
-    if (node == nullptr || node->handles == nullptr || (only_retired && !node->retired)) return std::nullopt;
+    Node* node = find(s, ino, nodeid);
+    if (node == nullptr || node->handles == nullptr) return std::nullopt;
+    if (only_retired && (!node->retired || node->overtaken || node->written)) return std::nullopt;
     file = node->handles->file;
   }
   return file->attr();
@@ -274,8 +285,7 @@ void Incarnations::pages_dropped(uint64_t nodeid, uint64_t stamp) {
   const uint64_t ino = ino_of(nodeid);
   Shard& s = shard(ino);
   MutexLock lock(s.mu);
-  auto it = s.inodes.find(ino);
-  Node* node = it == s.inodes.end() ? nullptr : it->second.find(nodeid);
+  Node* node = find(s, ino, nodeid);
   if (node == nullptr || node->stamp != stamp || node->opens > 0) return;
   node->pages = false;
   // A retired plain nodeid without pages is as good as new; any other waits for its FORGET.

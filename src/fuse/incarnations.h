@@ -9,6 +9,10 @@
 // ones), or, for a nodeid other than the ino, until FORGET. A page record that falls out of that list stays
 // until the notifier has made the kernel drop the pages, so that its nodeid is never trusted too early.
 //
+// All writers of an inode share one nodeid, the current one; readers of before may live on under others. What
+// the kernel keeps under those is made to follow: their pages are dropped after each write, their attributes
+// are believed for no time (one invalidation when the writer comes, a TTL of 0 from then on).
+//
 // Threads: every method from any thread. Owns: Handles, from open() to close(). Hooks run without a lock.
 // Errors: only those of next_id. Lock order: shard -> aliases.
 #pragma once
@@ -44,8 +48,10 @@ class Incarnations {
   using NextId = std::function<Result<uint64_t>()>;
   // Asked to make the kernel drop the pages of nodeid; calls pages_dropped(nodeid, stamp) when it has.
   using DropPages = std::function<void(uint64_t nodeid, uint64_t stamp)>;
+  // Asked to make the kernel forget the attributes of nodeid.
+  using DropAttributes = std::function<void(uint64_t nodeid)>;
 
-  Incarnations(NextId next_id, DropPages drop_pages, size_t page_records);
+  Incarnations(NextId next_id, DropPages drop_pages, DropAttributes drop_attributes, size_t page_records);
   ~Incarnations();
 
   uint64_t ino_of(uint64_t nodeid);
@@ -59,9 +65,21 @@ class Incarnations {
     Handle* handle = nullptr;  // null for kWait and kStale
     int32_t backing_id = 0;    // for kJoin
   };
+  enum class Io : uint8_t { kAny, kNoPassthrough, kOnlyCached };  // kOnlyCached: not even joining passthrough
   // kRegister: the caller registers the backing file and then calls registered(). kWait: `again` runs later.
-  Grant open(uint64_t nodeid, const std::shared_ptr<core::OpenFile>& file, bool passthrough_possible,
+  Grant open(uint64_t nodeid, const std::shared_ptr<core::OpenFile>& file, Io io,
              const std::function<void()>& again);
+  // Whether an open for writing would be kStale whatever core answers; then retires it as open() does. Asked
+  // before core is, which may truncate.
+  bool refuses_writer(uint64_t nodeid);
+  // A successor has taken over: who comes by a path is sent there (ESTALE).
+  bool superseded(uint64_t nodeid);
+  // Bytes or length changed through nodeid, just now.
+  void content_changed(uint64_t nodeid);
+  // Attributes changed through nodeid: the other nodeids of the inode forget theirs.
+  void attributes_changed(uint64_t nodeid);
+  // False: the kernel must ask again each time, the file changes through another nodeid.
+  bool attributes_last(uint64_t nodeid);
   // backing_id 0: it failed; the incarnation goes on in cached mode.
   void registered(Handle* handle, int32_t backing_id);
   // RELEASE, or an OPEN reply that reached nobody. Returns the backing id to give back, 0: none.
@@ -111,6 +129,9 @@ class Incarnations {
 
   Shard& shard(uint64_t ino) { return shards_[(ino * 0x9E3779B97F4A7C15ull) >> 58]; }
   void attach(Node& node, Handle* handle, Shard& s) REQUIRES(s.mu);
+  // A writer comes to `node`. Returns the nodeids whose attributes no longer last.
+  std::vector<uint64_t> overtake(Shard& s, Inode& inode, Node& node) REQUIRES(s.mu);
+  Node* find(Shard& s, uint64_t ino, uint64_t nodeid) REQUIRES(s.mu);
   void closed(Shard& s, Node& node, std::optional<Dropped>& drop) REQUIRES(s.mu);
   void erase(Shard& s, Node& node) REQUIRES(s.mu);
   void leave_lru(Shard& s, Node& node) REQUIRES(s.mu);
@@ -118,6 +139,7 @@ class Incarnations {
 
   const NextId next_id_;
   const DropPages drop_pages_;
+  const DropAttributes drop_attributes_;
   const size_t lru_limit_;  // a shard
   std::array<Shard, kShards> shards_;
   std::atomic<size_t> alias_count_{0};

@@ -48,6 +48,12 @@ void Notifier::drop_pages(uint64_t nodeid, uint64_t stamp) {
   cv_.notify_one();
 }
 
+void Notifier::drop_attributes(uint64_t nodeid) {
+  MutexLock lock(mu_);
+  if (!running_) return;
+  if (attributes_.insert(nodeid).second) cv_.notify_one();
+}
+
 bool Notifier::unsettled(uint64_t ino) {
   if (pending_.load() == 0) return false;
   MutexLock lock(mu_);
@@ -72,11 +78,19 @@ void Notifier::send_entry() {
   if (wait) postponed_.insert(std::move(entry));
 }
 
+void Notifier::send_attributes() {
+  const uint64_t nodeid = *attributes_.begin();
+  attributes_.erase(attributes_.begin());
+  mu_.unlock();
+  sink_->invalidate_attributes(nodeid);
+  mu_.lock();
+}
+
 void Notifier::run() {
   constexpr std::chrono::milliseconds kRetry{20};  // a round trip to the server
   MutexLock lock(mu_);
   for (;;) {
-    while (!stop_ && queue_.empty() && entries_.empty() && pages_.empty()) {
+    while (!stop_ && queue_.empty() && entries_.empty() && pages_.empty() && attributes_.empty()) {
       if (postponed_.empty()) {
         cv_.wait(mu_);
       } else {
@@ -96,6 +110,8 @@ void Notifier::run() {
       lock.lock();
       if (!queue_.contains(ino)) changes_.erase(ino);  // else it changed again meanwhile
       pending_.store(changes_.size());
+    } else if (!attributes_.empty()) {
+      send_attributes();
     } else {
       const auto [nodeid, stamp] = *pages_.begin();
       pages_.erase(pages_.begin());
@@ -110,6 +126,7 @@ void Notifier::run() {
   entries_.clear();
   postponed_.clear();
   pages_.clear();
+  attributes_.clear();
   pending_.store(0);
 }
 

@@ -2,7 +2,7 @@
 //
 // A notification may block for seconds behind a READ of the same file, so nobody waits for one, and nothing
 // is queued twice: the queue is a set by inode and by name. Threads: the ChangeListener methods and
-// drop_pages() from any thread, they never block; the sender runs on the notifier's thread. Errors: the
+// drop_...() from any thread, they never block; the sender runs on the notifier's thread. Errors: the
 // kernel not knowing an inode is the normal case and silent.
 #pragma once
 
@@ -49,6 +49,8 @@ class Notifier : public core::ChangeListener {
   void inode_changed(uint64_t ino) override EXCLUDES(mu_);
   void entry_removed(uint64_t parent, std::string_view name) override EXCLUDES(mu_);
   void drop_pages(uint64_t nodeid, uint64_t stamp) EXCLUDES(mu_);
+  // For one nodeid, and without making opens wait for it as inode_changed() does.
+  void drop_attributes(uint64_t nodeid) EXCLUDES(mu_);
 
   // True while the kernel may believe attributes of ino older than the change, until told() or delivery.
   bool unsettled(uint64_t ino) EXCLUDES(mu_);
@@ -61,6 +63,7 @@ class Notifier : public core::ChangeListener {
   };
   void run() EXCLUDES(mu_);
   void send_entry() REQUIRES(mu_);
+  void send_attributes() REQUIRES(mu_);
 
   NotifySink* sink_ = nullptr;  // these three: set by start() before the thread runs
   NodeidsOf nodeids_of_;
@@ -79,6 +82,7 @@ class Notifier : public core::ChangeListener {
   // at that moment would leave a mount that hangs. So they are tried again later.
   std::set<std::pair<uint64_t, std::string>> postponed_ GUARDED_BY(mu_);
   std::map<uint64_t, uint64_t> pages_ GUARDED_BY(mu_);  // nodeid -> stamp
+  std::set<uint64_t> attributes_ GUARDED_BY(mu_);       // nodeids
 };
 
 }  // namespace s3cache::fuse

@@ -6,17 +6,20 @@ Verdict decide_open(const NodeState& node, const OpenWish& wish) {
   const bool same = node.version == wish.version;
   if (node.opens > 0) {
     if (!same) return Verdict::kStale;
-    if (node.registering) return Verdict::kWait;
-    // Its own backing file has these very bytes, whatever happened to the cache file since (evicted: not
-    // sealed now).
-    if (node.mode == Mode::kPassthrough) return Verdict::kJoin;
+    if (node.mode == Mode::kPassthrough) {
+      if (wish.write || node.overtaken) return Verdict::kStale;
+      // Its own backing file has these very bytes, whatever happened to the cache file since (evicted: not
+      // sealed now).
+      return node.registering ? Verdict::kWait : Verdict::kJoin;
+    }
     if (node.retired) return Verdict::kStale;
-    if (wish.sealed && !node.register_failed) return Verdict::kStale;
+    // Beside writers a file is sealed only by a race, and after them it would go to and fro at every save.
+    if (wish.sealed && !node.register_failed && !node.written) return Verdict::kStale;
     return Verdict::kCached;
   }
   if (node.retired) return Verdict::kStale;
   if (node.pages && !same) return Verdict::kStale;
-  return wish.sealed ? Verdict::kRegister : Verdict::kCached;
+  return wish.sealed && !wish.write ? Verdict::kRegister : Verdict::kCached;
 }
 
 bool usable_for(const NodeState& node, uint64_t version) {

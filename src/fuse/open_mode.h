@@ -2,7 +2,11 @@
 //
 // The kernel keeps one I/O mode per FUSE inode: a cached open beside a passthrough open is EIO for the user,
 // and so is passthrough with a second backing id. It leaves a mode just before it queues the last RELEASE, so
-// counting opens and RELEASEs here lags on the safe side. Threads: a pure function.
+// counting opens and RELEASEs here lags on the safe side.
+//
+// A version outlives local writes, so handles from before and after a write may share a nodeid. Two kinds may
+// not: a writer never joins passthrough readers, and nobody joins a passthrough nodeid whose file was changed
+// through another one (its backing file may not have those bytes). Threads: a pure function.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +24,16 @@ struct NodeState {
   bool retired = false;          // a successor exists or is wanted
   bool registering = false;      // the first handle is fetching the backing id right now
   bool register_failed = false;  // it could not: stay in cached mode as long as somebody has it open
+  // These two last as long as somebody has it open.
+  bool written = false;  // one of its handles can write: it stays cached, also when the file is sealed again
+  bool overtaken = false;  // changed by other means than its own writers since its handles were opened
 };
 
 // What the open needs.
 struct OpenWish {
   uint64_t version = 0;
   bool sealed = false;  // fit for passthrough, and the mount can do it
+  bool write = false;   // must come to the daemon
 };
 
 enum class Verdict : uint8_t {

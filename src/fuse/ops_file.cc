@@ -11,34 +11,45 @@
 namespace s3cache::fuse {
 
 void Ops::open(fuse_req_t req, fuse_ino_t nodeid, int flags) {
-  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) {
-    fuse_reply_err(req, EROFS);
-    return;
-  }
   const bool direct = (flags & O_DIRECT) != 0;
-  RequestPtr r = request(req);
   core::Filesystem::OpenFlags how;
   how.direct = direct;
+  how.no_read = (flags & O_ACCMODE) == O_WRONLY;
+  how.write = (flags & O_ACCMODE) != O_RDONLY;
+  how.truncate = (flags & O_TRUNC) != 0;
+  if (how.write || how.truncate) {
+    if (read_only_) {
+      fuse_reply_err(req, EROFS);
+      return;
+    }
+    // Before core truncates for an open that would then fail.
+    if (incarnations_.refuses_writer(nodeid)) {
+      fuse_reply_err(req, ESTALE);
+      return;
+    }
+  }
+  RequestPtr r = how.truncate ? change(req) : request(req);
   fs_.open(caller_of(req), incarnations_.ino_of(nodeid), how,
-           [self = shared_from_this(), r, nodeid, direct](Result<std::shared_ptr<core::OpenFile>> file) {
+           [self = shared_from_this(), r, nodeid, how](Result<std::shared_ptr<core::OpenFile>> file) {
              if (!r->claim()) return;  // interrupted: the OpenFile goes with this callback
              if (!file) {
                r->reply_err(to_inode_errno(file.code()));
-             } else if (self->notifier_.unsettled((*file)->ino())) {
+             } else if (!how.truncate && self->notifier_.unsettled((*file)->ino())) {
                // The kernel still holds the attributes of before a change (a size that would cut reads
                // short): the LOOKUP that follows brings the present ones.
                r->reply_err(ESTALE);
              } else {
-               self->admit(r, nodeid, direct, *file);
+               if (how.truncate) self->incarnations_.content_changed(nodeid);
+               self->admit(r, nodeid, how.direct, *file);
              }
            });
-  r->park();
+  r->park(how.truncate ? nodeid : 0);
 }
 
 void Ops::admit(const RequestPtr& r, uint64_t nodeid, bool direct,
                 const std::shared_ptr<core::OpenFile>& file) {
   const auto grant = incarnations_.open(
-      nodeid, file, compat_->passthrough(),
+      nodeid, file, compat_->passthrough() ? Incarnations::Io::kAny : Incarnations::Io::kNoPassthrough,
       [self = shared_from_this(), r, nodeid, direct, file] { self->admit(r, nodeid, direct, file); });
   switch (grant.verdict) {
     case Verdict::kWait:
@@ -88,7 +99,8 @@ void Ops::release_backing(int32_t id) {
 }
 
 void Ops::answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct) {
-  uint32_t flags = kOpenNoFlush;
+  // Read-only handles save their FLUSH; what it would release, their RELEASE does.
+  uint32_t flags = handle->file->writable() ? 0 : kOpenNoFlush;
   if (backing_id > 0) {
     // The kernel allows no KEEP_CACHE here. With DIRECT_IO read(2) comes to the daemon and mmap to the
     // backing file.
@@ -118,8 +130,11 @@ void Ops::read(fuse_req_t req, uint64_t fh, off_t offset, size_t size) {
   r->park();
 }
 
-void Ops::release(fuse_req_t req, uint64_t fh) {
-  release_backing(incarnations_.close(reinterpret_cast<Handle*>(fh)));
+void Ops::release(fuse_req_t req, const fuse_file_info& fi) {
+  Handle& h = handle_of(fi);
+  if (fi.flock_release != 0) locks_.release_owner(LockSpace::kFlock, h.ino, fi.lock_owner);
+  locks_.release_handle(h.ino, fi.fh);
+  release_backing(incarnations_.close(&h));
   fuse_reply_err(req, 0);
 }
 

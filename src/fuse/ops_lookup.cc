@@ -12,8 +12,11 @@ void Ops::init(fuse_conn_info* conn) {
   conn->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
                              FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE);
+  // The kernel itself takes set-user-id off at a write, by SETATTR, and only where the bit is set.
+  conn->want &= ~static_cast<unsigned>(FUSE_CAP_HANDLE_KILLPRIV);
   const unsigned wanted = FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                          FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS;
+                          FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+                          FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
   conn->want |= conn->capable & wanted;
   conn->max_write = conn->max_read = static_cast<unsigned>(max_io_);
   conn->max_background = max_background_;
@@ -35,29 +38,37 @@ void Ops::answer_lookup(Request& r, const Result<core::LookupReply>& answer) {
     r.reply_err(to_errno(answer.code()));
     return;
   }
-  fuse_entry_param p{};
-  if (!answer->found) {
-    p.entry_timeout = to_seconds(answer->ttl_ms);  // nodeid 0: absent, and believed to be for that long
-  } else {
-    const core::Entry& e = answer->entry;
-    uint64_t nodeid = e.attr.ino;
-    if (S_ISREG(e.attr.mode)) {
-      auto node = incarnations_.nodeid_for(e.attr.ino, e.version);
-      if (!node) {
-        r.reply_err(to_errno(node.code()));
-        return;
-      }
-      nodeid = *node;
-    }
-    notifier_.told(e.attr.ino);
-    p = to_entry_param(nodeid, e);
+  if (answer->found) {
+    answer_entry(r, answer->entry);
+    return;
   }
+  fuse_entry_param p{};
+  p.entry_timeout = to_seconds(answer->ttl_ms);  // nodeid 0: absent, and believed to be for that long
+  r.reply([&p](fuse_req_t q) { return fuse_reply_entry(q, &p); });
+}
+
+void Ops::answer_entry(Request& r, const core::Entry& e) {
+  uint64_t nodeid = e.attr.ino;
+  if (S_ISREG(e.attr.mode)) {
+    auto node = incarnations_.nodeid_for(e.attr.ino, e.version);
+    if (!node) {
+      r.reply_err(to_errno(node.code()));
+      return;
+    }
+    nodeid = *node;
+  }
+  notifier_.told(e.attr.ino);
+  const fuse_entry_param p = to_entry_param(nodeid, e);
   const int rc = r.reply([&p](fuse_req_t q) { return fuse_reply_entry(q, &p); });
-  if (rc != 0 && p.ino != 0) incarnations_.forget(p.ino, 1);
+  if (rc != 0) incarnations_.forget(nodeid, 1);
+}
+
+double Ops::attr_ttl(uint64_t nodeid, const core::Entry& e) {
+  return !S_ISREG(e.attr.mode) || incarnations_.attributes_last(nodeid) ? to_seconds(e.ttl_ms) : 0.0;
 }
 
 void Ops::getattr(fuse_req_t req, fuse_ino_t nodeid) {
-  // A retired incarnation is one version for good; core knows only the present one.
+  // A retired incarnation nobody writes to is one version for good; core knows only the present one.
   if (auto attr = incarnations_.live_attr(nodeid, /*only_retired=*/true)) {
     const struct stat s = to_stat(*attr);
     fuse_reply_attr(req, &s, 1.0);  // any TTL would do: they will not change
@@ -84,8 +95,9 @@ void Ops::answer_getattr(Request& r, uint64_t nodeid, const Result<core::Entry>&
     if (S_ISREG(answer->attr.mode)) live = incarnations_.live_attr(nodeid, answer->version);
     notifier_.told(answer->attr.ino);
   }
-  const struct stat s = to_stat(live ? *live : answer->attr);
-  const double ttl = answer ? to_seconds(answer->ttl_ms) : 0.0;
+  struct stat s = to_stat(live ? *live : answer->attr);
+  if (answer.is(Code::kNotFound)) s.st_nlink = 0;  // open, and without a name
+  const double ttl = answer ? attr_ttl(nodeid, *answer) : 0.0;
   r.reply([&](fuse_req_t q) { return fuse_reply_attr(q, &s, ttl); });
 }
 

@@ -14,19 +14,24 @@ void Gate::close() {
   while (inside_.load() != 0) ::sched_yield();  // a reply is one writev
 }
 
-uint64_t Parked::add(std::weak_ptr<Request> request, uint64_t directory) {
+uint64_t Parked::add(std::weak_ptr<Request> request, uint64_t directory, uint64_t second_directory) {
   MutexLock lock(mu_);
-  waiting_.emplace(++last_id_, Waiter{std::move(request), directory});
+  waiting_.emplace(++last_id_, Waiter{std::move(request), directory, second_directory});
   if (directory != 0) ++directories_[directory];
+  if (second_directory != 0) ++directories_[second_directory];
   return last_id_;
+}
+
+void Parked::leave(uint64_t directory) {
+  if (directory != 0 && --directories_[directory] == 0) directories_.erase(directory);
 }
 
 void Parked::remove(uint64_t id) {
   MutexLock lock(mu_);
   auto it = waiting_.find(id);
   if (it == waiting_.end()) return;
-  const uint64_t directory = it->second.directory;
-  if (directory != 0 && --directories_[directory] == 0) directories_.erase(directory);
+  leave(it->second.directory);
+  leave(it->second.second_directory);
   waiting_.erase(it);
 }
 
@@ -59,6 +64,9 @@ bool Parked::directory_waits(uint64_t nodeid) {
   return directories_.contains(nodeid);
 }
 
+Request::Request(std::shared_ptr<Parked> parked, fuse_req_t req, Kind kind)
+    : parked_(std::move(parked)), req_(req), kind_(kind), tid_(caller_of(req).tid) {}
+
 Request::~Request() {
   if (claim()) reply_err(EIO);
 }
@@ -78,11 +86,11 @@ bool Request::claim() {
   return true;
 }
 
-void Request::park(uint64_t directory) {
+void Request::park(uint64_t directory, uint64_t second_directory) {
   int running = kRunning;
   // After this line req_ cannot be freed by another thread until kParked is set.
   if (!state_.compare_exchange_strong(running, kParking)) return;
-  id_ = parked_->add(weak_from_this(), directory);
+  id_ = parked_->add(weak_from_this(), directory, second_directory);
   // The data is a number, not a pointer: libfuse may call with it after the request was answered.
   fuse_req_interrupt_func(req_, on_interrupt, reinterpret_cast<void*>(id_));
   state_.store(kParked);
@@ -100,7 +108,16 @@ void Request::on_interrupt(fuse_req_t req, void* id) {
 }
 
 void Request::interrupted() {
-  if (claim()) reply_err(EINTR);
+  // The kernel sends one INTERRUPT for the first signal and none for the SIGKILL that may follow.
+  if (!give_up()) parked_->kill_watch().add(weak_from_this());
+}
+
+bool Request::give_up() {
+  if (kind_ == Kind::kChanges && !KillWatch::dying(tid_)) return false;
+  if (!claim()) return true;
+  reply_err(EINTR);
+  if (when_interrupted_) when_interrupted_();
+  return true;
 }
 
 core::Caller caller_of(fuse_req_t req) { return {static_cast<uint32_t>(fuse_req_ctx(req)->pid)}; }

@@ -187,6 +187,7 @@ Session::~Session() {
   }
   // In this order: programs that wait are answered, the connection is aborted so that nobody is stuck in it
   // (the notifier may be, behind a READ nobody will answer), and only then is the session taken apart.
+  ops_->parked().kill_watch().stop();
   ops_->parked().answer_all(ECONNABORTED);
   if (dev_ != 0) abort_mount(options_.mountpoint, dev_, fuse_session_fd(session_));
   notifier_.stop();

@@ -7,51 +7,20 @@
 
 #include <cerrno>
 
-#include "base/unique_fd.h"
+#include "fuse/fake_file.h"
 
 namespace s3cache::fuse {
 
-struct FakeFilesystem::Content {
-  uint64_t version = 0;
-  int64_t size = 0;
-  std::string path;
-  std::string bytes;  // small files: reads need no descriptor
-  UniqueFd fd;        // backed files
-  std::atomic<bool> sealed{false};
-  bool temporary = true;
-  ~Content() {
-    if (temporary) ::unlink(path.c_str());
-  }
-};
-
-namespace {
-
-class FakeOpenFile : public core::OpenFile {
- public:
-  FakeOpenFile(FakeFilesystem& fs, core::Attr attr, std::shared_ptr<FakeFilesystem::Content> c, bool fail)
-      : fs_(fs), attr_(attr), content(std::move(c)), fail_(fail) {
-    ++fs_.open_files;
-  }
-  ~FakeOpenFile() override { --fs_.open_files; }
-  uint64_t ino() const override { return attr_.ino; }
-  uint64_t version() const override;
-  core::Attr attr() const override { return attr_; }
-  bool sealed() const override;
-  Result<int> backing_fd() override;
-
- private:
-  FakeFilesystem& fs_;
-  const core::Attr attr_;
-
- public:
-  const std::shared_ptr<FakeFilesystem::Content> content;
-
- private:
-  const bool fail_;
-};
-
-uint64_t FakeOpenFile::version() const { return content->version; }
-bool FakeOpenFile::sealed() const { return content->sealed; }
+FakeOpenFile::FakeOpenFile(FakeFilesystem& fs, core::Attr attr, std::shared_ptr<FakeFilesystem::Content> c,
+                           bool write, bool fail)
+    : fs_(fs), attr_(attr), content(std::move(c)), write_(write), fail_(fail) {
+  ++fs_.open_files;
+  if (write_) ++content->writers;
+}
+FakeOpenFile::~FakeOpenFile() {
+  if (write_) --content->writers;
+  --fs_.open_files;
+}
 Result<int> FakeOpenFile::backing_fd() {
   if (fail_) return Error{Code::kIo, "backing_fd: switched off by the test"};
   const int fd = ::open(content->path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -59,6 +28,8 @@ Result<int> FakeOpenFile::backing_fd() {
   ++fs_.backing_fds;
   return fd;
 }
+
+namespace {
 
 struct FakeDir : core::DirHandle {
   uint64_t ino = 0;
@@ -216,15 +187,30 @@ core::Entry FakeFilesystem::entry_of(const Node& n) {
   return e;
 }
 
-void FakeFilesystem::open(core::Caller, uint64_t ino, OpenFlags,
+core::Attr FakeFilesystem::attr_of(core::Attr opened, const Content& content) {
+  MutexLock lock(mu_);
+  auto it = nodes_.find(opened.ino);
+  if (it != nodes_.end() && it->second.content.get() == &content) return it->second.attr;
+  opened.size = content.size;
+  return opened;
+}
+
+void FakeFilesystem::open(core::Caller, uint64_t ino, OpenFlags how,
                           core::Callback<std::shared_ptr<core::OpenFile>> done) {
-  answer(kOpen, ino, [this, ino, done = std::move(done)] {
+  if ((how.write || how.truncate) && !writable_) {
+    done(Error{Code::kReadOnly, "read-only"});
+    return;
+  }
+  answer(kOpen, ino, [this, ino, how, done = std::move(done)] {
     std::shared_ptr<core::OpenFile> file;
     {
       MutexLock lock(mu_);
       auto it = nodes_.find(ino);
       if (it != nodes_.end() && it->second.content) {
-        file = std::make_shared<FakeOpenFile>(*this, it->second.attr, it->second.content, fail_backing_);
+        if (how.truncate) resize(*it->second.content, &it->second, 0);
+        if (how.write) write_fd(*it->second.content);
+        file = std::make_shared<FakeOpenFile>(*this, it->second.attr, it->second.content, how.write,
+                                              fail_backing_);
       }
     }
     if (file) {
@@ -241,7 +227,8 @@ void FakeFilesystem::read(std::shared_ptr<core::OpenFile> file, int64_t offset, 
   answer(kRead, ino, [file = std::move(file), offset, length, done = std::move(done)] {
     Content& c = *static_cast<FakeOpenFile&>(*file).content;
     iovec v{nullptr, 0};
-    if (!c.fd) {
+    const int fd = c.write_fd >= 0 ? c.write_fd.load() : c.fd.get();
+    if (fd < 0) {
       if (offset < c.size) {
         v.iov_base = c.bytes.data() + offset;
         v.iov_len = std::min(length, c.bytes.size() - static_cast<size_t>(offset));
@@ -250,7 +237,7 @@ void FakeFilesystem::read(std::shared_ptr<core::OpenFile> file, int64_t offset, 
       return;
     }
     static thread_local std::vector<char> buffer(1 << 20);
-    const ssize_t n = ::pread(c.fd.get(), buffer.data(), length, offset);
+    const ssize_t n = ::pread(fd, buffer.data(), length, offset);
     if (n < 0) {
       done(errno_error(errno, "pread"));
       return;
@@ -260,7 +247,17 @@ void FakeFilesystem::read(std::shared_ptr<core::OpenFile> file, int64_t offset, 
   });
 }
 
-void FakeFilesystem::getxattr(uint64_t, std::string name, core::Callback<std::string> done) {
+void FakeFilesystem::getxattr(uint64_t ino, std::string name, core::Callback<std::string> done) {
+  {
+    MutexLock lock(mu_);
+    const auto& all = nodes_[ino].xattrs;
+    if (auto it = all.find(name); it != all.end()) {
+      const std::string value = it->second;
+      lock.unlock();
+      done(value);
+      return;
+    }
+  }
   if (name == "user.s3cache.size") {
     done(std::string("123"));
   } else {

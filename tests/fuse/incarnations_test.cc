@@ -38,6 +38,7 @@ struct Fixture {
   std::atomic<uint64_t> next{1000};
   Mutex mu;
   std::vector<std::pair<uint64_t, uint64_t>> drops;  // nodeid, stamp
+  std::vector<uint64_t> stale;                       // attributes
   Incarnations table;
   explicit Fixture(size_t page_records = 64 * 100)
       : table([this]() -> Result<uint64_t> { return ++next; },
@@ -45,11 +46,16 @@ struct Fixture {
                 MutexLock lock(mu);
                 drops.emplace_back(nodeid, stamp);
               },
+              [this](uint64_t nodeid) {
+                MutexLock lock(mu);
+                stale.push_back(nodeid);
+              },
               page_records) {}
 
   Incarnations::Grant open(
       uint64_t nodeid, uint64_t version, bool sealed, std::function<void()> again = [] {}) {
-    return table.open(nodeid, std::make_shared<StubFile>(table.ino_of(nodeid), version, sealed), true, again);
+    return table.open(nodeid, std::make_shared<StubFile>(table.ino_of(nodeid), version, sealed),
+                      Incarnations::Io::kAny, again);
   }
   Handle* open_passthrough(uint64_t nodeid, uint64_t version, int32_t id) {
     auto g = open(nodeid, version, true);
@@ -202,8 +208,8 @@ TEST_CASE("no next id: the lookup fails, nothing is mixed", "[incarnations]") {
       []() -> Result<uint64_t> {
         return Error{Code::kIo, "full"};
       },
-      [](uint64_t, uint64_t) {}, 100);
-  auto g = table.open(5, std::make_shared<StubFile>(5, 1, false), true, [] {});
+      [](uint64_t, uint64_t) {}, [](uint64_t) {}, 100);
+  auto g = table.open(5, std::make_shared<StubFile>(5, 1, false), Incarnations::Io::kAny, [] {});
   CHECK(table.nodeid_for(5, 2).is(Code::kIo));
   table.close(g.handle);
 }
@@ -236,7 +242,7 @@ TEST_CASE("threads: no handle sees another version's file and every backing id c
       const uint64_t v = version[ino - 2];
       auto nodeid = f.table.nodeid_for(ino, v);
       auto file = std::make_shared<StubFile>(ino, v, rng() % 3 != 0);
-      auto g = f.table.open(*nodeid, file, true, [] {});
+      auto g = f.table.open(*nodeid, file, Incarnations::Io::kAny, [] {});
       if (g.verdict == Verdict::kRegister) {
         const int32_t id = rng() % 10 == 0 ? 0 : ++ids;
         if (id != 0) ++out;

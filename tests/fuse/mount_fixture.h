@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -109,6 +110,13 @@ struct MountFixture {
     return s;
   }
   bool passthrough() const { return session->passthrough(); }
+};
+
+struct WritableMount : MountFixture {
+  WritableMount() {
+    fs->set_writable(true);
+    options.read_only = false;
+  }
 };
 
 }  // namespace s3cache::fuse

@@ -98,3 +98,41 @@ TEST_CASE("a LOOKUP keeps the nodeid only for the content it stands for", "[open
   n.retired = true;
   CHECK_FALSE(usable_for(n, 7));
 }
+
+TEST_CASE("a writer is served in cached mode, beside cached handles only", "[open_mode]") {
+  const OpenWish writer{7, false, true}, odd{7, true, true}, newer{8, false, true};
+  CHECK(decide_open(NodeState{}, writer) == Verdict::kCached);
+  CHECK(decide_open(NodeState{}, odd) == Verdict::kCached);
+  CHECK(decide_open(live(Mode::kCached, 7), writer) == Verdict::kCached);
+  CHECK(decide_open(live(Mode::kCached, 7), newer) == Verdict::kStale);
+  CHECK(decide_open(live(Mode::kPassthrough, 7), writer) == Verdict::kStale);
+  NodeState n = live(Mode::kPassthrough, 7);
+  n.registering = true;  // whatever comes of it
+  CHECK(decide_open(n, writer) == Verdict::kStale);
+  n = live(Mode::kCached, 7);
+  n.retired = true;
+  CHECK(decide_open(n, writer) == Verdict::kStale);
+  n = NodeState{};
+  n.pages = true;
+  n.version = 7;
+  CHECK(decide_open(n, writer) == Verdict::kCached);
+  CHECK(decide_open(n, newer) == Verdict::kStale);
+}
+
+TEST_CASE("where a writer was, later opens stay in cached mode until all have closed", "[open_mode]") {
+  NodeState n = live(Mode::kCached, 7);
+  n.written = true;
+  CHECK(decide_open(n, kPartial) == Verdict::kCached);
+  CHECK(decide_open(n, kSealed) == Verdict::kCached);
+  n.opens = 0;
+  n.mode = Mode::kNone;
+  n.written = false;
+  CHECK(decide_open(n, kSealed) == Verdict::kRegister);
+}
+
+TEST_CASE("passthrough handles a writer has overtaken are joined by nobody", "[open_mode]") {
+  NodeState n = live(Mode::kPassthrough, 7);
+  n.overtaken = true;
+  CHECK(decide_open(n, kSealed) == Verdict::kStale);  // the sealed file may be another one than theirs
+  CHECK(decide_open(n, kPartial) == Verdict::kStale);
+}
