@@ -110,6 +110,15 @@ int64_t min_free_bytes(const config::Config& config, int64_t total) {
   return total / 100 * config.free_space_ratio;
 }
 
+namespace {
+// A name takes some 300 bytes of the store: a tenth of the cache. A small cache knows a large bucket, too.
+int64_t most_names(const config::Config& config) {
+  constexpr int64_t kLeast = 2'000'000, kMost = 50'000'000;
+  if (config.cache_size == 0) return kMost;
+  return std::clamp(config.cache_size / 3072, kLeast, kMost);
+}
+}  // namespace
+
 core::FilesystemOptions filesystem_options(const config::Config& config, int64_t min_free) {
   core::FilesystemOptions options;
   core::NamespaceOptions& names = options.names;
@@ -121,6 +130,7 @@ core::FilesystemOptions filesystem_options(const config::Config& config, int64_t
   names.small_file = config.small_file;
   names.max_parallel_heads = static_cast<int>(config.max_connections);
   names.compat_dir = config.compat_dir;
+  names.max_entries = config.max_stat_cache_size >= 0 ? config.max_stat_cache_size : most_names(config);
 
   names.force_uid = config.uid >= 0;
   names.force_gid = config.gid >= 0;

@@ -56,6 +56,7 @@ struct Config {
   std::string attr = "head";
   int64_t stat_cache_expire = 900;
   int64_t stat_cache_interval_expire = -1;  // >= 0: counts from the last use, instead of stat_cache_expire
+  int64_t max_stat_cache_size = -1;         // -1: by cache_size
   bool negative_cache = true;
   bool compat_dir = false;
   bool use_xattr = false;

@@ -104,6 +104,10 @@ Rows metadata_rows() {
                             10 * 365 * 86400, "the same, counted from the last use; the last one given wins");
   interval.overrides = "stat_cache_expire";
   interval.default_note = "not used";
+  Option names =
+      number("max_stat_cache_size", &Config::max_stat_cache_size, 0, kNoLimit,
+             "names to know at most: past it those not used for long are forgotten, a minute's at least");
+  names.default_note = "one for 3 KiB of cache_size, 2,000,000 at least";
   return {
       choice("attr", &Config::attr, "head|list", "head|list",
              "where attributes come from: HEAD (mode, owner, links as s3fs has them) or listings only"),
@@ -115,7 +119,7 @@ Rows metadata_rows() {
       flag("enable_negative_cache", &Config::negative_cache, "remember that a name is absent"),
       alias("enable_noobj_cache", "enable_negative_cache"),
       ignored("entry_timeout", "the kernel's caches follow stat_cache_expire"),
-      ignored_number("max_stat_cache_size", 0, "names are kept on disk, not in memory"),
+      names,
       ignored("negative_timeout", "the kernel's caches follow stat_cache_expire"),
       accepted("notsup_compat_dir", kAlways),
       expire,

@@ -69,6 +69,9 @@ class ContentTable : public ContentHost, public ObjectProber {
   // ObjectProber.
   bool probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
              s3::HeadCallback on_headers) override;
+  bool holds(uint64_t ino, const meta::Inode& inode) override {
+    return find({ino, version_of(inode)}) != nullptr;
+  }
 
  private:
   struct Key {

@@ -20,6 +20,7 @@ Status DirReader::begin() {
     return Error{Code::kNotDirectory, inode->name + " is not a directory"};
   parent_ = dir_ == meta::kRootIno ? dir_ : inode->parent;
   leave();
+  c_.dir_use.touch(dir_, c_.now());
   auto dir = load_record<meta::Dir>(c_.store(), Table::kDir, meta::id_key(dir_));
   if (!dir.ok()) return dir.error();
   begun_ = true;

@@ -24,8 +24,13 @@ namespace s3cache::core {
 class DirReader : public DirHandle, public std::enable_shared_from_this<DirReader> {
  public:
   DirReader(NsContext& context, Listings& listings, uint64_t dir)
-      : c_(context), listings_(listings), dir_(dir) {}
-  ~DirReader() override { leave(); }
+      : c_(context), listings_(listings), dir_(dir) {
+    c_.dir_use.add_reader(dir_);
+  }
+  ~DirReader() override {
+    leave();
+    c_.dir_use.drop_reader(dir_);
+  }
 
   // Decides between the store and a listing, and starts the latter.
   Status begin();

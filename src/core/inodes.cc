@@ -49,10 +49,22 @@ Result<Inode> Inodes::update(uint64_t ino, const Change& change) {
   return inode;
 }
 
-void Inodes::remove(uint64_t ino, meta::Batch batch) {
-  MutexLock lock(stripe(ino));
+void Inodes::remove_locked(uint64_t ino, meta::Batch batch) {
   for (const Table table : {Table::kInode, Table::kExt, Table::kDir}) batch.erase(table, meta::id_key(ino));
   store_.apply(std::move(batch));
+}
+
+void Inodes::remove(uint64_t ino, meta::Batch batch) {
+  MutexLock lock(stripe(ino));
+  remove_locked(ino, std::move(batch));
+}
+
+bool Inodes::remove_if(uint64_t ino, const std::function<bool(const Inode&)>& may, meta::Batch batch) {
+  MutexLock lock(stripe(ino));
+  const auto inode = get(ino);
+  if (!inode.ok() || !may(*inode)) return false;
+  remove_locked(ino, std::move(batch));
+  return true;
 }
 
 Result<std::string> Inodes::key_of(uint64_t ino) {

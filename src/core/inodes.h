@@ -36,6 +36,9 @@ class Inodes {
   // finds nothing instead of bringing the record back. `batch` is applied with it, atomically.
   void remove(uint64_t ino, meta::Batch batch);
 
+  // The same, if the record is there and `may` says so under the lock. False: nothing was done.
+  bool remove_if(uint64_t ino, const std::function<bool(const meta::Inode&)>& may, meta::Batch batch);
+
   // The S3 key: prefix + path; a directory's ends in '/', the root's is the prefix. kNotFound if an ancestor
   // is gone.
   Result<std::string> key_of(uint64_t ino);
@@ -45,6 +48,7 @@ class Inodes {
   Result<std::string> child_key(uint64_t parent, std::string_view name);
 
  private:
+  void remove_locked(uint64_t ino, meta::Batch batch);
   Mutex& stripe(uint64_t ino) { return stripes_[ino % stripes_.size()]; }
 
   meta::MetaStore& store_;

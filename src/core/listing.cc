@@ -260,12 +260,16 @@ void Listing::wake_waiters() {
 Result<std::shared_ptr<Listing>> Listings::join(uint64_t dir) {
   auto prefix = c_.inodes.key_of(dir);
   if (!prefix.ok()) return Error{Code::kStale, prefix.error().message};
+  // One whose names were forgotten meanwhile (ColdNames) has nothing to show for them.
+  const auto known = load_record<meta::Dir>(c_.store(), meta::Table::kDir, meta::id_key(dir));
+  if (!known.ok()) return known.error();
+  const int64_t thinned_at = *known && !(*known)->complete ? (*known)->listed_at_ns : 0;
   std::shared_ptr<Listing> old;
   MutexLock lock(mu_);
   std::shared_ptr<Listing>& slot = table_[dir];
   // What an old listing has shown already must not pass for fresh, so past the TTL a new one begins. One that
   // is being read goes on for its readers: with a TTL of 0 they would otherwise push each other out for ever.
-  if (slot && c_.fresh(slot->started_at_ns())) return slot;
+  if (slot && c_.fresh(slot->started_at_ns()) && slot->started_at_ns() > thinned_at) return slot;
   old = slot;
   if (table_.size() > kMaxResting) {
     for (auto it = table_.begin(); it != table_.end();) {

@@ -54,7 +54,9 @@ Result<ListingMerge::Outcome> ListingMerge::page(const SplitPage& page, int64_t 
       remove_gone(work.notices);
       work.out.gone_removed = true;
     }
-    if (last) {
+    // Names went while it was listed (ColdNames), maybe some that had been compared already.
+    const bool thinned = *known && !(*known)->complete && (*known)->listed_at_ns >= started_at_ns_;
+    if (last && !thinned) {
       meta::Dir dir;
       const bool younger_known = *known && (*known)->complete && (*known)->listed_at_ns > started_at_ns_;
       dir.listed_at_ns = younger_known ? (*known)->listed_at_ns : started_at_ns_;

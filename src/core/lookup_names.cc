@@ -79,6 +79,7 @@ void NameResolver::ask_dir(const FlightPtr& flight, uint64_t ino) {
     const auto updated = records_.update(ino, asked_at, nullptr, [&](Inode& inode, bool) {
       return silent ? Change::kNone : apply_marker(inode, marker);
     });
+    if (updated.is(Code::kNotFound)) return ask_cold(flight);  // forgotten meanwhile
     if (!updated.ok()) return finish(flight, updated.error());
     auto now = records_.load(flight->parent, flight->name);
     finish(flight, now.ok() ? Result<Resolved>(DirRecords::pick(*now)) : now.error());

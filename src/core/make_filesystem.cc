@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "core/content_table.h"
+#include "core/janitor.h"
 #include "core/xattrs.h"
 
 namespace s3cache::core {
@@ -82,9 +83,11 @@ class FilesystemImpl : public Filesystem {
         names_(Namespace::make(inodes_, parts.s3, &table_, parts.listener, parts.clock, options.names)) {
     table_.set_namespace(names_.get());
     space_.start_restore(first_fid);
+    janitor_ = std::make_unique<Janitor>(std::vector<Janitor::Task>{[this] { return names_->tend(); }});
   }
 
   ~FilesystemImpl() override {
+    janitor_.reset();
     s3_.shutdown();  // no callback comes after this
     fetcher_.shutdown();
     workers_.stop();
@@ -179,6 +182,7 @@ class FilesystemImpl : public Filesystem {
   Fetcher fetcher_;
   ContentTable table_;
   std::unique_ptr<Namespace> names_;
+  std::unique_ptr<Janitor> janitor_;
 };
 
 }  // namespace

@@ -28,7 +28,8 @@ NamespaceImpl::NamespaceImpl(Inodes& inodes, s3::S3Client& s3, ObjectProber* pro
       heads_(c_, records_),
       resolver_(c_, records_, heads_),
       listings_(c_, records_),
-      links_(c_) {
+      links_(c_),
+      cold_(c_) {
   const auto unordered = c_.store().get(meta::Table::kState, kUnorderedKey);
   c_.unordered = unordered.ok() && unordered->has_value();
 }
@@ -93,6 +94,7 @@ void NamespaceImpl::lookup_name(Caller caller, uint64_t parent, std::string_view
   if (directory->kind != Kind::kDirectory) return done(Error{Code::kNotDirectory, directory->name});
   const auto listing = listings_.find(parent);
   const uint64_t generation = listing ? listing->view().generation : 0;
+  c_.dir_use.touch(parent, c_.now());
   const auto state = records_.load(parent, name);
   if (!state.ok()) return done(state.error());
 
@@ -222,6 +224,7 @@ void NamespaceImpl::entry_by_ino(const Question& question, uint64_t ino, bool fo
     const int64_t now = c_.now();
     return with_attributes(question, Resolved{true, ino, *inode, now, now}, std::move(done));
   }
+  c_.dir_use.touch(inode->parent, c_.now());
   const auto state = records_.load(inode->parent, inode->name);
   if (!state.ok()) return done(state.error());
   Question asked = question;
@@ -313,6 +316,12 @@ LookupReply NamespaceImpl::reply_of(const Resolved& resolved) const {
     reply.ttl_ms = c_.left_ms(resolved.checked_at_ns);
   }
   return reply;
+}
+
+int64_t NamespaceImpl::tend() {
+  const bool more = listings_.collector().step();
+  const int64_t wait = cold_.tend();
+  return more ? std::min<int64_t>(wait, 10) : wait;
 }
 
 NamespaceStats NamespaceImpl::stats() const {

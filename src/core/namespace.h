@@ -43,7 +43,8 @@ struct NamespaceOptions {
   bool force_uid = false, force_gid = false;  // -o uid=, gid=: shown as owner of everything (default_uid/gid)
   bool force_umask = false;                   // -o umask=: modes are 0777 & ~umask
   uint32_t umask = 0;
-  bool compat_dir = false;  // dir_$folder$ objects are directories
+  bool compat_dir = false;   // dir_$folder$ objects are directories
+  int64_t max_entries = -1;  // names known at most, while there are cold ones; -1: any number
 };
 
 // The data side of a small object's first LOOKUP: one GET whose headers answer the LOOKUP and whose body is
@@ -55,6 +56,11 @@ class ObjectProber {
   // called. on_headers runs once on a network thread, before the body is complete, or with the GET's error.
   virtual bool probe(uint64_t ino, const std::string& key, const meta::Inode& inode,
                      s3::HeadCallback on_headers) = 0;
+  // This version of the inode is open, or on its way.
+  virtual bool holds(uint64_t ino, const meta::Inode& inode) {
+    (void)ino, (void)inode;
+    return false;
+  }
 };
 
 // Told when an inode's attributes or content changed behind the kernel's back. Enqueues only, never blocks.
@@ -112,6 +118,10 @@ class Namespace {
 
   // An OPEN reached this inode: stat-walk detection ends for its directory.
   virtual void opened(Caller caller, uint64_t ino) = 0;
+
+  // Soft work, a step at a time, for one thread: forgets cold names beyond max_entries, and what lies below
+  // directories that are gone. Returns the ms until it wants to be called again.
+  virtual int64_t tend() { return 1000; }
 
   virtual NamespaceStats stats() const = 0;
 };

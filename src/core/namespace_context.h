@@ -2,8 +2,9 @@
 // locks.
 //
 // Threads: any; the counters are atomics, the directory locks a striped table. Lock order: directory -> inode
-// (inside Inodes). At most one directory lock is held at a time. Nothing is called back under one: what a
-// change has to tell the listener is gathered in Notices and sent afterwards. Units: UNIX ns.
+// (inside Inodes). At most one directory lock is held at a time (a second one by try_lock only). Nothing is
+// called back under one: what a change has to tell the listener is gathered in Notices and sent afterwards.
+// Units: UNIX ns.
 #pragma once
 
 #include <array>
@@ -14,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/sync.h"
+#include "core/dir_use.h"
 #include "core/namespace.h"
 
 namespace s3cache::core {
@@ -38,6 +40,7 @@ struct NsContext {
   // The server was seen to list out of order: listings are trusted as a whole only.
   std::atomic<bool> unordered{false};
   std::array<Mutex, 256> dir_locks{};
+  DirUse dir_use{};
 
   meta::MetaStore& store() { return inodes.store(); }
   Mutex& dir_lock(uint64_t ino) { return dir_locks[ino % dir_locks.size()]; }

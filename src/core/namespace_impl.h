@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/cold_names.h"
 #include "core/dir_activity.h"
 #include "core/dir_reader.h"
 #include "core/lookup_names.h"
@@ -32,6 +33,7 @@ class NamespaceImpl : public Namespace {
   void readlink(uint64_t ino, Callback<std::string> done) override;
   void ext(uint64_t ino, Callback<meta::Ext> done) override;
   void opened(Caller caller, uint64_t ino) override;
+  int64_t tend() override;
   NamespaceStats stats() const override;
 
  private:
@@ -75,6 +77,7 @@ class NamespaceImpl : public Namespace {
   Listings listings_;
   LinkReader links_;
   DirActivity activity_;
+  ColdNames cold_;
 };
 
 }  // namespace s3cache::core

@@ -1,6 +1,8 @@
 // A whole core over a fake bucket: real LMDB, real cache files in a folder of its own, remountable.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <filesystem>
