@@ -1,7 +1,6 @@
 #include "s3/curl_handle.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace s3cache::s3 {
 
@@ -10,6 +9,8 @@ namespace {
 // Below this for readwrite_timeout seconds counts as no progress. Not 1 byte/s: a dripping server would hold
 // its slot for ever; not 1 KiB/s: 64 transfers may share a thin line.
 constexpr long kLowSpeedBytes = 256;
+// Servers put the parts of a large upload together before they answer.
+constexpr long kSlowAnswerFactor = 5;
 
 void set_string(CURL* easy, CURLoption option, const std::string& value) {
   if (!value.empty()) curl_easy_setopt(easy, option, value.c_str());
@@ -55,7 +56,8 @@ Transport classify(CURLcode code) {
 
 }  // namespace
 
-CurlHandle::CurlHandle(const HttpOptions& options) : easy_(curl_easy_init()) {
+CurlHandle::CurlHandle(const HttpOptions& options)
+    : easy_(curl_easy_init()), patience_s_(options.readwrite_timeout_s) {
   curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, error_);
   curl_easy_setopt(easy_, CURLOPT_PRIVATE, this);
   curl_easy_setopt(easy_, CURLOPT_HEADERFUNCTION, &CurlHandle::on_header);
@@ -83,6 +85,7 @@ void CurlHandle::set_connection_options(const HttpOptions& o) {
   curl_easy_setopt(easy_, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);  // a proxy's 200 is not the answer
   curl_easy_setopt(easy_, CURLOPT_PATH_AS_IS, 1L);                // "a/../b" is a key, not a path to tidy
   curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, o.buffer_bytes);
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, o.upload_bytes);
   curl_easy_setopt(easy_, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy_, CURLOPT_TCP_KEEPIDLE, 15L);
   curl_easy_setopt(easy_, CURLOPT_TCP_KEEPINTVL, 15L);
@@ -92,8 +95,6 @@ void CurlHandle::set_connection_options(const HttpOptions& o) {
   curl_easy_setopt(easy_, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
   curl_easy_setopt(easy_, CURLOPT_MAXLIFETIME_CONN, 300L);
   curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT, static_cast<long>(o.connect_timeout_s));
-  curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_LIMIT, kLowSpeedBytes);
-  curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_TIME, static_cast<long>(o.readwrite_timeout_s));
   if (o.ip_resolve == IpResolve::kV4)
     curl_easy_setopt(easy_, CURLOPT_IPRESOLVE, static_cast<long>(CURL_IPRESOLVE_V4));
   if (o.ip_resolve == IpResolve::kV6)
@@ -133,25 +134,34 @@ void CurlHandle::set_method(const HttpRequest& r) {
     case Method::kPut:
     case Method::kPost:
       curl_easy_setopt(easy_, CURLOPT_UPLOAD, 1L);
-      curl_easy_setopt(easy_, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(r.body.size()));
+      curl_easy_setopt(easy_, CURLOPT_INFILESIZE_LARGE,
+                       static_cast<curl_off_t>(r.body == nullptr ? 0 : r.body->size()));
       if (r.method == Method::kPost) curl_easy_setopt(easy_, CURLOPT_CUSTOMREQUEST, "POST");
       return;
   }
+}
+
+void CurlHandle::set_patience(bool slow_answer) {
+  curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_LIMIT, slow_answer ? 1L : kLowSpeedBytes);
+  curl_easy_setopt(easy_, CURLOPT_LOW_SPEED_TIME,
+                   slow_answer ? patience_s_ * kSlowAnswerFactor : patience_s_);
 }
 
 void CurlHandle::attach(const HttpRequest& request, HttpTask* task) {
   task_ = task;
   body_ = request.body;
   body_at_ = 0;
+  body_error_.reset();
   header_bytes_ = 0;
   error_[0] = '\0';
   set_method(request);
+  set_patience(request.slow_answer);
   curl_easy_setopt(easy_, CURLOPT_URL, request.url.c_str());
   curl_slist* list = nullptr;
   for (const auto& [name, value] : request.headers)
     list = curl_slist_append(list, value.empty() ? (name + ";").c_str() : (name + ": " + value).c_str());
   // "Expect: 100-continue" costs a round trip, or a second on servers that do not know it.
-  if (!request.body.empty()) list = curl_slist_append(list, "Expect:");
+  if (request.body != nullptr) list = curl_slist_append(list, "Expect:");
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, list);
   curl_slist_free_all(headers_);
   headers_ = list;
@@ -161,6 +171,10 @@ HttpOutcome CurlHandle::outcome(CURLcode code) const {
   HttpOutcome out;
   out.transport = classify(code);
   if (code != CURLE_OK) out.message = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
+  out.body_error = body_error_;
+  curl_off_t sent = 0;
+  if (body_ != nullptr && curl_easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK)
+    out.bytes_sent = sent;
   return out;
 }
 
@@ -180,17 +194,24 @@ size_t CurlHandle::on_write(char* data, size_t size, size_t n, void* self) {
 
 size_t CurlHandle::on_read(char* out, size_t size, size_t n, void* self) {
   auto* h = static_cast<CurlHandle*>(self);
-  const size_t bytes = std::min(size * n, h->body_.size() - h->body_at_);
-  std::memcpy(out, h->body_.data() + h->body_at_, bytes);
-  h->body_at_ += bytes;
-  return bytes;
+  const int64_t left = h->body_ == nullptr ? 0 : h->body_->size() - h->body_at_;
+  if (left <= 0) return 0;
+  const size_t wanted = static_cast<size_t>(std::min(static_cast<int64_t>(size * n), left));
+  auto got = h->body_->read(h->body_at_, {reinterpret_cast<std::byte*>(out), wanted});
+  if (got.ok() && (*got == 0 || *got > wanted)) got = Error{Code::kIo, "a body that ends before its size"};
+  if (!got.ok()) {
+    h->body_error_ = got.error();
+    return CURL_READFUNC_ABORT;
+  }
+  h->body_at_ += static_cast<int64_t>(*got);
+  return *got;
 }
 
 int CurlHandle::on_seek(void* self, curl_off_t offset, int origin) {
   auto* h = static_cast<CurlHandle*>(self);
-  if (origin != SEEK_SET || offset < 0 || static_cast<size_t>(offset) > h->body_.size())
+  if (origin != SEEK_SET || offset < 0 || h->body_ == nullptr || offset > h->body_->size())
     return CURL_SEEKFUNC_FAIL;
-  h->body_at_ = static_cast<size_t>(offset);
+  h->body_at_ = offset;
   return CURL_SEEKFUNC_OK;
 }
 

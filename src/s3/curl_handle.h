@@ -1,7 +1,8 @@
 // CurlHandle: one pooled easy handle with everything set that does not change between requests.
 //
-// It keeps its receive buffer over its life (256 KiB); attach() sets what one request needs.
-// Threads: of its network thread only. Owns: the handle and the header list of the running request.
+// It keeps its buffers over its life (256 KiB to receive, 512 KiB to send once it uploads); attach() sets
+// what one request needs. Threads: of its network thread only. Owns: the handle and the header list of the
+// running request.
 #pragma once
 
 #include <curl/curl.h>
@@ -30,6 +31,7 @@ class CurlHandle {
   void set_connection_options(const HttpOptions& options);
   void set_tls_options(const HttpOptions& options);
   void set_method(const HttpRequest& request);
+  void set_patience(bool slow_answer);
   static size_t on_header(char* data, size_t size, size_t n, void* self);
   static size_t on_write(char* data, size_t size, size_t n, void* self);
   static size_t on_read(char* out, size_t size, size_t n, void* self);
@@ -38,8 +40,10 @@ class CurlHandle {
   CURL* easy_;
   curl_slist* headers_ = nullptr;
   HttpTask* task_ = nullptr;
-  std::span<const std::byte> body_;
-  size_t body_at_ = 0;
+  const long patience_s_;
+  Body* body_ = nullptr;
+  int64_t body_at_ = 0;
+  std::optional<Error> body_error_;
   size_t header_bytes_ = 0;
   char error_[CURL_ERROR_SIZE] = {};
 };

@@ -8,11 +8,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "s3/body.h"
 #include "s3/s3_client.h"
 #include "s3/signer.h"
 
@@ -24,9 +26,10 @@ struct HttpRequest {
   Method method = Method::kGet;
   std::string url = {};
   HeaderList headers = {};
-  // Borrowed until on_attempt_done; curl may read it twice (a reused connection that was dead), so it stays
-  // put.
-  std::span<const std::byte> body = {};
+  // Borrowed until on_attempt_done or on_failed; null: none. Its size is the Content-Length.
+  Body* body = nullptr;
+  // The server may work for minutes before it answers, with a blank now and then as a sign of life.
+  bool slow_answer = false;
 };
 
 // How the exchange itself went, whatever the HTTP status says.
@@ -44,6 +47,9 @@ enum class Transport : uint8_t {
 struct HttpOutcome {
   Transport transport = Transport::kOk;
   std::string message = {};  // curl's words; empty for kOk
+  // What Body::read gave when that ended the attempt.
+  std::optional<Error> body_error = {};
+  int64_t bytes_sent = 0;  // of the body
 };
 
 class HttpTask {

@@ -1,5 +1,7 @@
 #include "s3/operation.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "s3/http_engine.h"
 #include "s3/xml.h"
@@ -35,9 +37,23 @@ ClientContext::ClientContext(S3Options o, Endpoint e, const Clock& c)
       limit(options.http.max_connections, c),
       list_v2(options.list_v2) {}
 
+Result<std::string> Operation::payload_hash(const Attempt& a) {
+  // TLS already protects the body; without it the hash does.
+  if (context_.endpoint.https() || context_.options.unsigned_payload) return std::string(kUnsignedPayload);
+  if (a.body == nullptr || a.body->size() == 0) return std::string(kEmptySha256);
+  if (!a.sha256_hex.empty()) return a.sha256_hex;
+  if (body_sha256_.empty()) {
+    auto hash = sha256_hex(*a.body);
+    if (!hash.ok()) return hash.error();
+    body_sha256_ = std::move(*hash);
+  }
+  return body_sha256_;
+}
+
 Result<HttpRequest> Operation::build() {
   headers_ = {};
   error_body_.clear();
+  if (Status s = check(); !s.ok()) return s.error();
   auto credentials = context_.options.credentials->get();
   if (!credentials.ok()) return credentials.error();
   access_key_used_ = credentials->access_key;
@@ -51,14 +67,19 @@ Result<HttpRequest> Operation::build() {
   to_sign.query = std::move(target.query);
   to_sign.headers = a.headers;
   to_sign.headers.emplace_back("host", context_.endpoint.host());
-  // TLS already protects the body; without it the hash does (of the empty body, for reads).
-  if (context_.endpoint.https() || context_.options.unsigned_payload) to_sign.payload_hash = kUnsignedPayload;
+  if (!credentials->anonymous()) {
+    auto hash = payload_hash(a);
+    if (!hash.ok()) return hash.error();
+    to_sign.payload_hash = std::move(*hash);
+  }
   const int64_t now_s = context_.clock.wall_s() + context_.clock_offset_s.load(std::memory_order_relaxed);
 
   HttpRequest out;
   out.method = a.method;
   out.url = std::move(target.url);
   out.headers = std::move(a.headers);
+  out.body = a.body;
+  out.slow_answer = a.slow_answer;
   for (auto& header : context_.signer.sign(to_sign, *credentials, now_s))
     out.headers.push_back(std::move(header));
   return out;
@@ -89,6 +110,9 @@ ServiceError Operation::service_error(const HttpOutcome& outcome) const {
   e.status = headers_.status;
   e.server_date = headers_.date;
   e.region = headers_.bucket_region;
+  if (headers_.retry_after_s) e.retry_after_s = *headers_.retry_after_s;
+  if (headers_.retry_after_date && headers_.date != 0)
+    e.retry_after_s = std::max<int64_t>(0, *headers_.retry_after_date - headers_.date);
   // What the status line said outweighs a body that was cut or too long.
   if (e.status >= 300 && e.transport != Transport::kOk) e.transport = Transport::kRefusedByTask;
   XmlError xml = parse_error_xml(error_body_);
@@ -96,12 +120,19 @@ ServiceError Operation::service_error(const HttpOutcome& outcome) const {
   e.code = std::move(xml.code);
   e.message = std::move(xml.message);
   e.request_id = std::move(xml.request_id);
+  e.condition = std::move(xml.condition);
   if (!xml.region.empty()) e.region = std::move(xml.region);
   return e;
 }
 
 int64_t Operation::on_attempt_done(const HttpOutcome& outcome) {
+  context_.bytes_sent.fetch_add(static_cast<uint64_t>(outcome.bytes_sent), std::memory_order_relaxed);
   ServiceError why = service_error(outcome);
+  // An answer that came before the body's end outweighs the body's own trouble.
+  if (outcome.body_error && headers_.status == 0) {
+    on_failed(*outcome.body_error);
+    return -1;
+  }
   if (!success()) return handle_failure(why);
   const Next next = on_success_end(outcome.transport, why);
   if (next == Next::kRetry) return handle_failure(why);
@@ -139,13 +170,13 @@ int64_t Operation::handle_failure(const ServiceError& why) {
   ++failures_;
   if (!why.retryable() || failures_ >= max_attempts()) {
     Error error = why.to_error(what());
-    if (error.code != Code::kNotFound && error.code != Code::kStale)
+    if (error.code != Code::kNotFound && error.code != Code::kStale && error.code != Code::kExists)
       context_.errors.fetch_add(1, std::memory_order_relaxed);
     deliver_error(std::move(error), why);
     return -1;
   }
   context_.retries.fetch_add(1, std::memory_order_relaxed);
-  const int64_t delay_ms = context_.policy.delay_ms(failures_);
+  const int64_t delay_ms = context_.policy.delay_ms(failures_, why.slow_down() ? why.retry_after_s : 0);
   log::info("{}; attempt {} of {} in {} ms", why.to_error(what()).message, failures_ + 1, max_attempts(),
             delay_ms);
   return delay_ms;

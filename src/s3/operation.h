@@ -33,7 +33,11 @@ struct ClientContext {
   HttpEngine* engine = nullptr;            // set once, before the first operation
   std::atomic<int64_t> clock_offset_s{0};  // server's clock minus ours, once it complained
   std::atomic<bool> list_v2;
+  // What the server turned out not to know; each stays false from then on.
+  std::atomic<bool> checksums{true}, conditions{true}, delete_objects{true};
   std::atomic<uint64_t> gets{0}, heads{0}, lists{0}, retries{0}, errors{0}, bytes_received{0};
+  std::atomic<uint64_t> puts{0}, copies{0}, uploads{0}, parts{0}, part_copies{0}, completes{0}, aborts{0};
+  std::atomic<uint64_t> deletes{0}, batch_deletes{0}, upload_lists{0}, bytes_sent{0};
 };
 
 // One attempt's request before it is signed.
@@ -42,6 +46,10 @@ struct Attempt {
   std::string key = {};  // empty: the bucket
   Query query = {};
   HeaderList headers = {};  // names in lower case; all of them are signed
+  Body* body = nullptr;     // lives as long as the operation
+  // Of the body, where it must be signed; empty: computed once and kept.
+  std::string sha256_hex = {};
+  bool slow_answer = false;
 };
 
 class Operation : public HttpTask {
@@ -57,6 +65,8 @@ class Operation : public HttpTask {
 
   enum class Next : uint8_t { kDone, kRetry, kRetryNow };
 
+  // What makes the request impossible to send; checked before each attempt.
+  virtual Status check() const { return {}; }
   // The verb's part. All of them see headers_ of the running attempt.
   virtual Attempt attempt() = 0;
   virtual std::string what() const = 0;
@@ -82,11 +92,13 @@ class Operation : public HttpTask {
   bool success() const { return headers_.status >= 200 && headers_.status < 300; }
   ServiceError service_error(const HttpOutcome& outcome) const;
   int64_t handle_failure(const ServiceError& why);
+  Result<std::string> payload_hash(const Attempt& a);
   // Refusals that the next attempt avoids by itself, once each.
   bool correct_clock(const ServiceError& why);
   bool renew_credentials(const ServiceError& why);
 
   std::string error_body_;
+  std::string body_sha256_;
   int failures_ = 0;
   bool skew_corrected_ = false;
   bool credentials_renewed_ = false;

@@ -31,6 +31,7 @@ struct HttpOptions {
   IpResolve ip_resolve = IpResolve::kAny;
   std::string user_agent = "s3cache";  // empty: none is sent (noua)
   long buffer_bytes = 256 * 1024;      // curl's receive buffer: one recv of this size a round
+  long upload_bytes = 512 * 1024;      // and its send buffer
 };
 
 struct S3Options {

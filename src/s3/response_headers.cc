@@ -187,6 +187,11 @@ void ResponseHeaders::add_line(std::string_view line) {
     date = parse_http_date(value).value_or(0);
   } else if (name == "x-amz-bucket-region") {
     bucket_region = std::string(value.substr(0, 64));
+  } else if (name == "x-amz-checksum-crc32c") {
+    checksum_crc32c = std::string(value.substr(0, 64));
+  } else if (name == "retry-after") {
+    retry_after_s = parse_size(value);
+    if (!retry_after_s) retry_after_date = parse_http_date(value);
   } else if (is_kept_header(name)) {
     keep(std::move(name), value);
   }

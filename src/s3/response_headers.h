@@ -47,7 +47,10 @@ class ResponseHeaders {
   std::string etag;
   int64_t last_modified = 0;
   int64_t date = 0;
-  std::string bucket_region;  // x-amz-bucket-region
+  std::string bucket_region;                // x-amz-bucket-region
+  std::string checksum_crc32c;              // x-amz-checksum-crc32c, as it came
+  std::optional<int64_t> retry_after_s;     // in seconds
+  std::optional<int64_t> retry_after_date;  // or at a time
   std::vector<std::pair<std::string, std::string>> kept;
 
   // With size left to the caller.

@@ -15,6 +15,11 @@ int64_t RetryPolicy::delay_ms(int failures) const {
   return std::uniform_int_distribution<int64_t>(0, bound_ms(failures))(rng);
 }
 
+int64_t RetryPolicy::delay_ms(int failures, int64_t retry_after_s) const {
+  const int64_t wish_ms = std::clamp<int64_t>(retry_after_s, 0, kMaxDelayMs / 1000) * 1000;
+  return std::min(kMaxDelayMs, wish_ms + delay_ms(failures));
+}
+
 bool ParallelLimit::on_success() {
   if (limit() >= max_) return false;
   MutexLock l(mu_);

@@ -24,6 +24,8 @@ class RetryPolicy {
   // Bound of the delay after the n-th failure, n from 1.
   int64_t bound_ms(int failures) const;
   int64_t delay_ms(int failures) const;
+  // With the wish of the server (Retry-After), which counts up to kMaxDelayMs.
+  int64_t delay_ms(int failures, int64_t retry_after_s) const;
 
  private:
   const int attempts_;

@@ -1,31 +1,10 @@
 #include "s3/s3_http_client.h"
 
+#include "s3/failing_task.h"
 #include "s3/get_operation.h"
 #include "s3/http_engine.h"
 
 namespace s3cache::s3 {
-
-namespace {
-
-// Fails as soon as it is started: requests that cannot be said to a server still complete through their
-// callback, on a network thread.
-class InvalidGet : public HttpTask {
- public:
-  InvalidGet(std::string key, std::shared_ptr<GetSink> sink) : key_(std::move(key)), sink_(std::move(sink)) {}
-  Result<HttpRequest> build() override {
-    return Error{Code::kInvalid, "GET " + key_ + ": not a range of an object"};
-  }
-  bool on_header_line(std::string_view) override { return false; }
-  bool on_body(std::span<const std::byte>) override { return false; }
-  int64_t on_attempt_done(const HttpOutcome&) override { return -1; }
-  void on_failed(Error error) override { sink_->on_done(std::move(error)); }
-
- private:
-  const std::string key_;
-  const std::shared_ptr<GetSink> sink_;
-};
-
-}  // namespace
 
 Result<std::unique_ptr<S3HttpClient>> S3HttpClient::create(S3Options options, const Clock& clock) {
   auto endpoint = Endpoint::parse(options.url, options.bucket, options.region, options.path_style);
@@ -47,7 +26,11 @@ RequestId S3HttpClient::get(GetRequest request, std::shared_ptr<GetSink> sink) {
   const Priority priority = request.priority;
   const bool sensible =
       !request.key.empty() && request.offset >= 0 && request.length != 0 && request.length >= -1;
-  if (!sensible) return engine_->submit(std::make_shared<InvalidGet>(request.key, std::move(sink)), priority);
+  if (!sensible)
+    return engine_->submit(std::make_shared<FailingTask>(
+                               Error{Code::kInvalid, "GET " + request.key + ": not a range of an object"},
+                               [sink = std::move(sink)](Error error) { sink->on_done(std::move(error)); }),
+                           priority);
   return engine_->submit(std::make_shared<GetOperation>(*context_, std::move(request), std::move(sink)),
                          priority);
 }
@@ -83,6 +66,17 @@ Counters S3HttpClient::counters() const {
   c.retries = read(context_->retries);
   c.errors = read(context_->errors);
   c.bytes_received = read(context_->bytes_received);
+  c.puts = read(context_->puts);
+  c.copies = read(context_->copies);
+  c.uploads = read(context_->uploads);
+  c.parts = read(context_->parts);
+  c.part_copies = read(context_->part_copies);
+  c.completes = read(context_->completes);
+  c.aborts = read(context_->aborts);
+  c.deletes = read(context_->deletes);
+  c.batch_deletes = read(context_->batch_deletes);
+  c.upload_lists = read(context_->upload_lists);
+  c.bytes_sent = read(context_->bytes_sent);
   return c;
 }
 

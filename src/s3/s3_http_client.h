@@ -24,6 +24,17 @@ class S3HttpClient : public S3Client {
   RequestId get(GetRequest request, std::shared_ptr<GetSink> sink) override;
   RequestId head(std::string key, Priority priority, HeadCallback done) override;
   RequestId list(ListRequest request, ListCallback done) override;
+  RequestId put(PutRequest request, WrittenCallback done) override;
+  RequestId copy(CopyRequest request, WrittenCallback done) override;
+  RequestId create_upload(UploadRequest request, UploadIdCallback done) override;
+  RequestId upload_part(PartRequest request, WrittenCallback done) override;
+  RequestId copy_part(PartCopyRequest request, WrittenCallback done) override;
+  RequestId complete_upload(CompleteRequest request, WrittenCallback done) override;
+  RequestId abort_upload(std::string key, std::string upload_id, StatusCallback done) override;
+  RequestId remove(DeleteItem item, StatusCallback done) override;
+  RequestId remove_many(std::vector<DeleteItem> items, DeletedCallback done) override;
+  RequestId list_uploads(std::string prefix, UploadsCallback done) override;
+  bool conditions_supported() const override;
   void cancel(RequestId id) override;
   void promote(RequestId id) override;
   Counters counters() const override;

@@ -1,8 +1,9 @@
 // The requests that change a bucket, and what they answer: plain values of S3Client's second half.
 //
 // Conditions: if_none_match asks for "no such object yet" (kExists if there is one), if_match for this
-// version (ETag without quotes; kStale if it is another, kNotFound if there is none). Threads: values. Units:
-// bytes, UNIX seconds.
+// version (ETag without quotes; kStale if it is another, kNotFound if there is none). Not every server knows
+// every condition: versitygw 1.8 ignores both in copies and DeleteItem's in remove_many, so what must not
+// overwrite anything looks first. Threads: values. Units: bytes, UNIX seconds.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,8 @@ struct Written {
   std::string etag;           // without quotes; empty: the server has none
   int64_t last_modified = 0;  // s; copies only, 0: the server did not say
   int64_t server_date = 0;    // s; the answer's Date header, 0: none
+  // Of parts that carry one (copied ones get it from the server), for CompletedPart::crc32c.
+  std::optional<uint32_t> crc32c = {};
 };
 
 struct CopyRequest {
@@ -98,7 +101,8 @@ struct CompleteRequest {
 
 struct DeleteItem {
   std::string key = {};
-  std::string if_match = {};  // the version to delete; servers that do not know the condition ignore it
+  std::string if_match =
+      {};  // the version to delete, honoured by fewer servers in remove_many than in remove
 };
 
 struct DeleteFailure {

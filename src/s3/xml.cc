@@ -1,61 +1,23 @@
 #include "s3/xml.h"
 
-#include <tinyxml2.h>
-
 #include <algorithm>
-#include <cstring>
 
-#include "base/encoding.h"
 #include "s3/response_headers.h"
+#include "s3/xml_tools.h"
 
 namespace s3cache::s3 {
 
 namespace {
 
-using tinyxml2::XMLElement;
-
-// Real answers are three deep. tinyxml2 recurses as it parses and stops at 500 by itself, so the stack is
-// safe; this is for us.
-constexpr size_t kMaxField = 64 * 1024;
+using namespace xml;
 
 Error corrupt(std::string what) { return Error{Code::kCorrupt, "LIST answer: " + std::move(what)}; }
 
-// Some servers put a namespace prefix before every name ("s3:Key").
-std::string_view local_name(const XMLElement& e) {
-  std::string_view name = e.Name();
-  const size_t colon = name.rfind(':');
-  return colon == std::string_view::npos ? name : name.substr(colon + 1);
-}
-
-const XMLElement* child(const XMLElement& e, std::string_view name) {
-  for (const XMLElement* c = e.FirstChildElement(); c != nullptr; c = c->NextSiblingElement())
-    if (local_name(*c) == name) return c;
-  return nullptr;
-}
-
-std::string_view text_of(const XMLElement* e) {
-  const char* t = e == nullptr ? nullptr : e->GetText();
-  return t == nullptr ? std::string_view() : std::string_view(t);
-}
-
-std::string bounded_text(const XMLElement& parent, std::string_view name) {
-  return std::string(text_of(child(parent, name)).substr(0, 1024));
-}
-
-// Keys come percent-encoded when the answer's EncodingType says so.
-Result<std::string> decode_name(std::string_view text, bool url_encoded) {
-  if (text.size() > kMaxField) return corrupt("a name of " + std::to_string(text.size()) + " bytes");
-  if (!url_encoded) return std::string(text);
-  auto decoded = percent_decode(text, true);
-  if (!decoded) return corrupt("a name that is not percent-encoded");
-  return std::move(*decoded);
-}
-
-Result<ListedObject> parse_object(const XMLElement& e, bool url_encoded) {
+Result<ListedObject> parse_object(const Element& e, bool url_encoded) {
   ListedObject o;
   bool has_key = false;
   bool has_size = false;
-  for (const XMLElement* c = e.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
+  for (const Element* c = e.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
     const std::string_view name = local_name(*c);
     if (name == "Key") {
       auto key = decode_name(text_of(c), url_encoded);
@@ -78,8 +40,8 @@ Result<ListedObject> parse_object(const XMLElement& e, bool url_encoded) {
   return o;
 }
 
-Status parse_prefix(const XMLElement& e, bool url_encoded, ListPage& page) {
-  const XMLElement* p = child(e, "Prefix");
+Status parse_prefix(const Element& e, bool url_encoded, ListPage& page) {
+  const Element* p = child(e, "Prefix");
   auto prefix = decode_name(text_of(p), url_encoded);
   if (!prefix.ok()) return prefix.error();
   if (prefix->empty()) return corrupt("a common prefix without a name");
@@ -87,8 +49,8 @@ Status parse_prefix(const XMLElement& e, bool url_encoded, ListPage& page) {
   return {};
 }
 
-Status parse_entries(const XMLElement& root, bool url_encoded, ListPage& page) {
-  for (const XMLElement* c = root.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
+Status parse_entries(const Element& root, bool url_encoded, ListPage& page) {
+  for (const Element* c = root.FirstChildElement(); c != nullptr; c = c->NextSiblingElement()) {
     const std::string_view name = local_name(*c);
     if (name == "Contents") {
       auto o = parse_object(*c, url_encoded);
@@ -108,36 +70,19 @@ std::string last_name(const ListPage& page) {
   return last;
 }
 
-// "&#0;" and "&#x00;": the parser makes a NUL of it, where its C strings then end.
-bool has_nul_reference(std::string_view text) {
-  for (size_t at = text.find("&#"); at != std::string_view::npos; at = text.find("&#", at + 2)) {
-    std::string_view s = text.substr(at + 2, 12);
-    if (!s.empty() && (s.front() == 'x' || s.front() == 'X')) s.remove_prefix(1);
-    const size_t end = s.find_first_not_of('0');
-    if (end != 0 && end != std::string_view::npos && s[end] == ';') return true;
-  }
-  return false;
-}
-
-const XMLElement* load(tinyxml2::XMLDocument& doc, std::string_view text) {
-  // The parser stops at a NUL; an answer that holds one is not XML and would be cut short in silence.
-  if (text.find('\0') != std::string_view::npos || has_nul_reference(text)) return nullptr;
-  if (doc.Parse(text.data(), text.size()) != tinyxml2::XML_SUCCESS) return nullptr;
-  return doc.RootElement();
-}
-
 }  // namespace
 
 XmlError parse_error_xml(std::string_view text) {
   XmlError out;
   tinyxml2::XMLDocument doc;
-  const XMLElement* root = load(doc, text);
+  const Element* root = load(doc, text);
   if (root == nullptr || local_name(*root) != "Error") return out;
   out.code = bounded_text(*root, "Code");
   out.message = bounded_text(*root, "Message");
   out.region = bounded_text(*root, "Region");
   out.endpoint = bounded_text(*root, "Endpoint");
   out.request_id = bounded_text(*root, "RequestId");
+  out.condition = bounded_text(*root, "Condition");
   if (out.code.empty()) out.code = "Error";
   return out;
 }
@@ -145,7 +90,7 @@ XmlError parse_error_xml(std::string_view text) {
 Result<ListAnswer> parse_list_xml(std::string_view text) {
   // Whitespace inside keys is data, which the default mode keeps.
   tinyxml2::XMLDocument doc(true, tinyxml2::PRESERVE_WHITESPACE);
-  const XMLElement* root = load(doc, text);
+  const Element* root = load(doc, text);
   if (root == nullptr) return corrupt("not XML");
   const std::string_view name = local_name(*root);
   if (name != "ListBucketResult" && name != "ListBucketV2Result")

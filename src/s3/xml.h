@@ -19,6 +19,7 @@ struct XmlError {
   std::string region = {};    // the right one, when the server knows
   std::string endpoint = {};  // where a redirect points
   std::string request_id = {};
+  std::string condition = {};  // of PreconditionFailed
 };
 // nullopt-like: an empty code when the text is no <Error>.
 XmlError parse_error_xml(std::string_view text);

@@ -5,9 +5,8 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <cstdlib>
 
-#include "client_fixture.h"
+#include "live_fixture.h"
 #include "s3/bucket_check.h"
 #include "s3/xml.h"
 
@@ -16,11 +15,6 @@ using namespace s3cache::s3;
 
 namespace {
 
-std::string env(const char* name, const char* fallback = "") {
-  const char* v = std::getenv(name);
-  return v == nullptr ? fallback : v;
-}
-
 double cpu_seconds() {
   rusage u{};
   getrusage(RUSAGE_SELF, &u);
@@ -28,17 +22,6 @@ double cpu_seconds() {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   };
   return s(u.ru_utime) + s(u.ru_stime);
-}
-
-S3Options live_options() {
-  S3Options o;
-  o.url = env("S3_URL");
-  o.bucket = env("S3_BUCKET", "bkt");
-  o.path_style = true;
-  o.credentials = std::make_shared<StaticCredentials>(Credentials{env("S3_KEY_ID"), env("S3_SECRET")});
-  o.http.network_threads = std::atoi(env("THREADS", "2").c_str());
-  o.http.buffer_bytes = std::atol(env("BUFFER", "256").c_str()) * 1024;
-  return o;
 }
 
 // Copies into a part buffer, as the fetcher does.
