@@ -11,6 +11,9 @@
 namespace s3cache::app {
 namespace {
 
+// Whether changes are refused whatever the options say.
+constexpr bool kAlwaysReadOnly = true;
+
 constexpr int64_t kLeastBallast = 1 << 20,
                   kMostBallast = 8 << 20;  // bytes for LMDB's last commits on a full disk
 
@@ -160,6 +163,7 @@ fuse::Options fuse_options(const config::Config& config, const std::string& moun
   options.subtype = config.subtype.empty() ? config.program : config.subtype;
   options.allow_other = config.allow_other;
   options.nonempty = config.nonempty;
+  options.read_only = kAlwaysReadOnly || config.read_only;
   options.use_xattr = config.use_xattr;
   options.passthrough = config.passthrough;
   options.max_background = static_cast<int>(config.max_background);

@@ -91,6 +91,7 @@ struct Config {
   // Mount.
   bool allow_other = false;
   bool nonempty = false;
+  bool read_only = false;
   int64_t uid = -1, gid = -1;
   int64_t umask = -1, mp_umask = -1;
   int64_t max_background = 256;

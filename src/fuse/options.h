@@ -11,7 +11,7 @@ struct Options {
   std::string fsname = "s3cache";   // first column of /proc/mounts
   std::string subtype = "s3cache";  // fuse.<subtype> is its type
   bool allow_other = false;
-  bool read_only = true;            // MS_RDONLY; saves a GETATTR a file besides
+  bool read_only = true;            // MS_RDONLY; saves a GETATTR after each read besides
   bool default_permissions = true;  // the kernel checks modes
   bool nonempty = false;            // mount over a directory that has entries
   bool use_xattr = false;           // without it xattr calls answer ENOSYS once and are never asked again
