@@ -49,16 +49,23 @@ void KillWatch::run() {
   while (!stop_ && !watched_.empty()) {
     std::vector<std::weak_ptr<Request>> round, left;
     round.swap(watched_);
+    in_round_ = round.size();
     lock.unlock();
     for (auto& weak : round) {
       auto request = weak.lock();
       if (request != nullptr && !request->give_up()) left.push_back(std::move(weak));
     }
     lock.lock();
+    in_round_ = 0;
     watched_.insert(watched_.end(), left.begin(), left.end());
     if (!watched_.empty() && !stop_) cv_.wait_for(mu_, std::chrono::milliseconds(100));
   }
   running_ = false;
+}
+
+size_t KillWatch::size() {
+  MutexLock lock(mu_);
+  return watched_.size() + in_round_;
 }
 
 void KillWatch::stop() {

@@ -21,6 +21,7 @@ class KillWatch {
   ~KillWatch();
   void add(std::weak_ptr<Request> request) EXCLUDES(mu_);
   void stop() EXCLUDES(mu_);
+  size_t size() EXCLUDES(mu_);
 
   // The thread has a SIGKILL pending (the kernel turns every deadly signal into one) or is gone.
   static bool dying(uint32_t tid);
@@ -31,6 +32,7 @@ class KillWatch {
   Mutex mu_;
   CondVar cv_;
   std::vector<std::weak_ptr<Request>> watched_ GUARDED_BY(mu_);
+  size_t in_round_ GUARDED_BY(mu_) = 0;   // being asked right now
   bool running_ GUARDED_BY(mu_) = false;  // the thread looks at watched_ once more
   bool stop_ GUARDED_BY(mu_) = false;
   std::thread thread_ GUARDED_BY(mu_);

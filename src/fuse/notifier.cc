@@ -1,5 +1,6 @@
 #include "fuse/notifier.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace s3cache::fuse {
@@ -44,7 +45,8 @@ void Notifier::entry_removed(uint64_t parent, std::string_view name) {
 void Notifier::drop_pages(uint64_t nodeid, uint64_t stamp) {
   MutexLock lock(mu_);
   if (!running_) return;
-  pages_[nodeid] = stamp;
+  uint64_t& queued = pages_[nodeid];
+  queued = std::max(queued, stamp);
   cv_.notify_one();
 }
 

@@ -48,6 +48,7 @@ class Notifier : public core::ChangeListener {
 
   void inode_changed(uint64_t ino) override EXCLUDES(mu_);
   void entry_removed(uint64_t parent, std::string_view name) override EXCLUDES(mu_);
+  // Stamps of one nodeid only grow; 0: nobody's record, PagesDropped will not know it.
   void drop_pages(uint64_t nodeid, uint64_t stamp) EXCLUDES(mu_);
   // For one nodeid, and without making opens wait for it as inode_changed() does.
   void drop_attributes(uint64_t nodeid) EXCLUDES(mu_);

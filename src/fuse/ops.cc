@@ -67,9 +67,19 @@ core::NewNode new_node(fuse_req_t req, mode_t mode, dev_t dev) {
   return n;
 }
 
-core::Callback<void> done_with(const RequestPtr& r, int (*errno_of)(Code)) {
-  return [r, errno_of](Result<void> done) {
-    if (r->claim()) r->reply_err(done ? 0 : errno_of(done.code()));
+core::Callback<void> done_with(const RequestPtr& r, int (*errno_of)(Code), std::function<void()> unseen) {
+  return [r, errno_of, unseen = std::move(unseen)](Result<void> done) {
+    if (r->claim()) {
+      r->reply_err(done ? 0 : errno_of(done.code()));
+    } else if (done && unseen) {
+      unseen();
+    }
+  };
+}
+
+std::function<void()> Ops::forget_name(fuse_ino_t parent, const char* name) {
+  return [self = shared_from_this(), parent, name = std::string(name)] {
+    self->notifier_.entry_removed(parent, name);
   };
 }
 

@@ -93,9 +93,14 @@ class Ops : public std::enable_shared_from_this<Ops> {
   void drop_dir(uint64_t fh) EXCLUDES(dirs_mu_);
   void answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct);
   void answer_entry(Request& r, const core::Entry& e);
-  void admit_created(const RequestPtr& r, const core::Created& created, bool direct);
+  void admit_created(const RequestPtr& r, const core::Created& created, bool direct,
+                     const std::function<void()>& unseen);
   void answer_create(Request& r, Handle* handle, uint64_t nodeid, const core::Entry& e, bool direct);
-  core::Callback<core::Entry> made_entry(const RequestPtr& r);
+  core::Callback<core::Entry> made_entry(const RequestPtr& r, fuse_ino_t parent, const char* name);
+  // For a change that happened after its caller was let go: the kernel still believes in the name as it was.
+  std::function<void()> forget_name(fuse_ino_t parent, const char* name);
+  // Bytes changed through nodeid and the kernel was told of a failure: it asks and reads anew.
+  void forget_content(uint64_t nodeid);
   core::Callback<size_t> changed_content(const RequestPtr& r, uint64_t nodeid);
   double attr_ttl(uint64_t nodeid, const core::Entry& e);
   void lock(fuse_req_t req, LockSpace space, uint64_t ino, const Lock& wish, bool sleep);
@@ -117,8 +122,9 @@ class Ops : public std::enable_shared_from_this<Ops> {
 struct stat to_stat(const core::Attr& a);
 fuse_entry_param to_entry_param(uint64_t nodeid, const core::Entry& e);
 core::NewNode new_node(fuse_req_t req, mode_t mode, dev_t dev = 0);
-// Answers 0 or what `errno_of` makes of the error.
-core::Callback<void> done_with(const RequestPtr& r, int (*errno_of)(Code));
+// Answers 0 or what `errno_of` makes of the error; `unseen` runs where it succeeded and nobody waited any
+// more.
+core::Callback<void> done_with(const RequestPtr& r, int (*errno_of)(Code), std::function<void()> unseen = {});
 inline Handle& handle_of(const fuse_file_info& fi) { return *reinterpret_cast<Handle*>(fi.fh); }
 inline double to_seconds(int64_t ms) { return ms > 0 ? static_cast<double>(ms) / 1000.0 : 0.0; }
 

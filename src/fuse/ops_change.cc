@@ -60,7 +60,10 @@ void Ops::setattr(fuse_req_t req, fuse_ino_t nodeid, const struct stat& attr, in
                   if (resize) self->incarnations_.content_changed(nodeid);
                   self->incarnations_.attributes_changed(nodeid);
                 }
-                if (!r->claim()) return;
+                if (!r->claim()) {
+                  if (e) self->notifier_.drop_attributes(nodeid);
+                  return;
+                }
                 if (!e) {
                   r->reply_err(to_inode_errno(e.code()));
                   return;
@@ -74,13 +77,13 @@ void Ops::setattr(fuse_req_t req, fuse_ino_t nodeid, const struct stat& attr, in
 
 void Ops::unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   RequestPtr r = change(req);
-  fs_.unlink(parent, name, done_with(r, to_errno));
+  fs_.unlink(parent, name, done_with(r, to_errno, forget_name(parent, name)));
   r->park(parent);
 }
 
 void Ops::rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
   RequestPtr r = change(req);
-  fs_.rmdir(parent, name, done_with(r, to_errno));
+  fs_.rmdir(parent, name, done_with(r, to_errno, forget_name(parent, name)));
   r->park(parent);
 }
 
@@ -91,12 +94,18 @@ void Ops::rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t
     return;
   }
   RequestPtr r = change(req);
-  fs_.rename(parent, name, new_parent, new_name, flags, [r, flags](Result<void> done) {
-    if (!r->claim()) return;
-    // rename(2) has EINVAL for flags a file system does not do; mv and others fall back on that alone.
-    const bool no_flags = !done && flags != 0 && done.code() == Code::kUnsupported;
-    r->reply_err(done ? 0 : no_flags ? EINVAL : to_errno(done.code()));
-  });
+  auto done = [r, flags, unseen = forget_name(parent, name),
+               unseen_too = forget_name(new_parent, new_name)](Result<void> renamed) {
+    if (r->claim()) {
+      // rename(2) has EINVAL for flags a file system does not do; mv and others fall back on that alone.
+      const bool no_flags = flags != 0 && renamed.is(Code::kUnsupported);
+      r->reply_err(renamed ? 0 : no_flags ? EINVAL : to_errno(renamed.code()));
+    } else if (renamed) {
+      unseen();
+      unseen_too();
+    }
+  };
+  fs_.rename(parent, name, new_parent, new_name, flags, std::move(done));
   r->park(parent, new_parent != parent ? new_parent : 0);
 }
 

@@ -18,9 +18,10 @@ void Ops::create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mod
   how.truncate = (flags & O_TRUNC) != 0;
   RequestPtr r = change(req);
   fs_.create(caller_of(req), parent, name, new_node(req, S_IFREG | (mode & 07777)), exclusive, how,
-             [self = shared_from_this(), r, exclusive, direct](Result<core::Created> created) {
+             [self = shared_from_this(), r, exclusive, direct,
+              unseen = forget_name(parent, name)](Result<core::Created> created) {
                if (created) {
-                 self->admit_created(r, *created, direct);
+                 self->admit_created(r, *created, direct, unseen);
                } else if (r->claim()) {
                  // The kernel believed the name to be free, and it is a directory or a link: it looks again.
                  const bool surprise = created.code() == Code::kExists && !exclusive;
@@ -31,7 +32,8 @@ void Ops::create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mod
 }
 
 // Unlike OPEN, CREATE may name any nodeid: where the present one takes no writer, a new one is drawn at once.
-void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool direct) {
+void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool direct,
+                        const std::function<void()>& unseen) {
   const core::Entry& e = created.entry;
   constexpr int kTries = 8;  // a replacement by others between two lines of this loop costs one
   for (int i = 0; i < kTries; ++i) {
@@ -40,15 +42,17 @@ void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool 
       if (r->claim()) r->reply_err(to_errno(nodeid.code()));
       return;
     }
-    const auto grant = incarnations_.open(
-        *nodeid, created.file, Incarnations::Io::kOnlyCached,
-        [self = shared_from_this(), r, created, direct] { self->admit_created(r, created, direct); });
+    const auto grant = incarnations_.open(*nodeid, created.file, Incarnations::Io::kOnlyCached,
+                                          [self = shared_from_this(), r, created, direct, unseen] {
+                                            self->admit_created(r, created, direct, unseen);
+                                          });
     if (grant.verdict == Verdict::kCached) {
       if (r->claim()) {
         answer_create(*r, grant.handle, *nodeid, e, direct);
       } else {
         incarnations_.close(grant.handle);
         incarnations_.forget(*nodeid, 1);
+        unseen();
       }
       return;
     }
@@ -71,10 +75,11 @@ void Ops::answer_create(Request& r, Handle* handle, uint64_t nodeid, const core:
   incarnations_.forget(nodeid, 1);
 }
 
-core::Callback<core::Entry> Ops::made_entry(const RequestPtr& r) {
-  return [self = shared_from_this(), r](Result<core::Entry> made) {
-    if (!r->claim()) return;
-    if (made) {
+core::Callback<core::Entry> Ops::made_entry(const RequestPtr& r, fuse_ino_t parent, const char* name) {
+  return [self = shared_from_this(), r, unseen = forget_name(parent, name)](Result<core::Entry> made) {
+    if (!r->claim()) {
+      if (made) unseen();
+    } else if (made) {
       self->answer_entry(*r, *made);
     } else {
       r->reply_err(to_errno(made.code()));
@@ -84,19 +89,19 @@ core::Callback<core::Entry> Ops::made_entry(const RequestPtr& r) {
 
 void Ops::mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t dev) {
   RequestPtr r = change(req);
-  fs_.mknod(parent, name, new_node(req, mode, dev), made_entry(r));
+  fs_.mknod(parent, name, new_node(req, mode, dev), made_entry(r, parent, name));
   r->park(parent);
 }
 
 void Ops::mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
   RequestPtr r = change(req);
-  fs_.mkdir(parent, name, new_node(req, S_IFDIR | (mode & 07777)), made_entry(r));
+  fs_.mkdir(parent, name, new_node(req, S_IFDIR | (mode & 07777)), made_entry(r, parent, name));
   r->park(parent);
 }
 
 void Ops::symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
   RequestPtr r = change(req);
-  fs_.symlink(parent, name, target, new_node(req, S_IFLNK | 0777), made_entry(r));
+  fs_.symlink(parent, name, target, new_node(req, S_IFLNK | 0777), made_entry(r, parent, name));
   r->park(parent);
 }
 

@@ -31,15 +31,16 @@ void Ops::open(fuse_req_t req, fuse_ino_t nodeid, int flags) {
   RequestPtr r = how.truncate ? change(req) : request(req);
   fs_.open(caller_of(req), incarnations_.ino_of(nodeid), how,
            [self = shared_from_this(), r, nodeid, how](Result<std::shared_ptr<core::OpenFile>> file) {
-             if (!r->claim()) return;  // interrupted: the OpenFile goes with this callback
-             if (!file) {
+             if (file && how.truncate) self->incarnations_.content_changed(nodeid);
+             if (!r->claim()) {  // interrupted: the OpenFile goes with this callback
+               if (file && how.truncate) self->forget_content(nodeid);
+             } else if (!file) {
                r->reply_err(to_inode_errno(file.code()));
              } else if (!how.truncate && self->notifier_.unsettled((*file)->ino())) {
                // The kernel still holds the attributes of before a change (a size that would cut reads
                // short): the LOOKUP that follows brings the present ones.
                r->reply_err(ESTALE);
              } else {
-               if (how.truncate) self->incarnations_.content_changed(nodeid);
                self->admit(r, nodeid, how.direct, *file);
              }
            });

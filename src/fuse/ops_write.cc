@@ -13,12 +13,18 @@
 
 namespace s3cache::fuse {
 
+void Ops::forget_content(uint64_t nodeid) {
+  notifier_.drop_attributes(nodeid);
+  notifier_.drop_pages(nodeid, 0);  // no page record's stamp: what is known of the pages stays known
+}
+
 core::Callback<size_t> Ops::changed_content(const RequestPtr& r, uint64_t nodeid) {
   return [self = shared_from_this(), r, nodeid](Result<size_t> n) {
     // Before the answer: who hears of the write by other means must not read pages of before it for long.
     if (n) self->incarnations_.content_changed(nodeid);
-    if (!r->claim()) return;
-    if (n) {
+    if (!r->claim()) {
+      if (n) self->forget_content(nodeid);
+    } else if (n) {
       r->reply([&](fuse_req_t q) { return fuse_reply_write(q, *n); });
     } else {
       r->reply_err(to_inode_errno(n.code()));
@@ -72,7 +78,11 @@ void Ops::fallocate(fuse_req_t req, int mode, off_t offset, off_t length, const 
   fs_.fallocate(h.file, mode, offset, length,
                 [self = shared_from_this(), r, nodeid = h.nodeid](Result<void> done) {
                   if (done) self->incarnations_.content_changed(nodeid);
-                  if (r->claim()) r->reply_err(done ? 0 : to_inode_errno(done.code()));
+                  if (r->claim()) {
+                    r->reply_err(done ? 0 : to_inode_errno(done.code()));
+                  } else if (done) {
+                    self->forget_content(nodeid);
+                  }
                 });
   r->park();
 }

@@ -200,6 +200,7 @@ Session::~Session() {
 
 Incarnations& Session::incarnations() { return ops_->incarnations(); }
 size_t Session::waiting_requests() { return ops_->parked().size(); }
+size_t Session::watched_requests() { return ops_->parked().kill_watch().size(); }
 
 void Session::invalidate_attributes(uint64_t nodeid) {
   fuse_lowlevel_notify_inval_inode(session_, nodeid, -1, 0);

@@ -43,6 +43,7 @@ class Session : private NotifySink {
   bool parallel_dirops() const { return compat_->parallel_dirops(); }
   Incarnations& incarnations();
   size_t waiting_requests();
+  size_t watched_requests();  // of KillWatch
 
  private:
   Session(const Options& options, core::Filesystem& fs, Notifier& notifier, Incarnations::NextId next_id);

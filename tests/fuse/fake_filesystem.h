@@ -53,6 +53,10 @@ class FakeFilesystem : public core::Filesystem, public core::Namespace {
   void set_unknown_types(bool on) { unknown_types_ = on; }
   void set_writable(bool on) { writable_ = on; }
   Result<uint64_t> next_id() { return ++last_id_; }
+  // As another machine would: the kernel is not told.
+  bool move_behind(uint64_t parent, const std::string& name, const std::string& new_name) {
+    return move(parent, name, parent, new_name, 0).ok();
+  }
   std::string content(uint64_t ino);                          // what is stored
   uint64_t ino_of(uint64_t parent, const std::string& name);  // 0: absent
 

@@ -12,7 +12,8 @@ namespace {
 
 class StubFile : public core::OpenFile {
  public:
-  StubFile(uint64_t ino, uint64_t version, bool sealed) : ino_(ino), version_(version), sealed_(sealed) {
+  StubFile(uint64_t ino, uint64_t version, bool sealed, bool writable = false)
+      : ino_(ino), version_(version), sealed_(sealed), writable_(writable) {
     ++alive;
   }
   ~StubFile() override { --alive; }
@@ -25,12 +26,13 @@ class StubFile : public core::OpenFile {
     return a;
   }
   bool sealed() const override { return sealed_; }
+  bool writable() const override { return writable_; }
   Result<int> backing_fd() override { return Error{Code::kUnsupported, "stub"}; }
   static std::atomic<int> alive;
 
  private:
   const uint64_t ino_, version_;
-  const bool sealed_;
+  const bool sealed_, writable_;
 };
 std::atomic<int> StubFile::alive{0};
 
@@ -56,6 +58,10 @@ struct Fixture {
       uint64_t nodeid, uint64_t version, bool sealed, std::function<void()> again = [] {}) {
     return table.open(nodeid, std::make_shared<StubFile>(table.ino_of(nodeid), version, sealed),
                       Incarnations::Io::kAny, again);
+  }
+  Incarnations::Grant open_writer(uint64_t nodeid, uint64_t version) {
+    return table.open(nodeid, std::make_shared<StubFile>(table.ino_of(nodeid), version, false, true),
+                      Incarnations::Io::kAny, [] {});
   }
   Handle* open_passthrough(uint64_t nodeid, uint64_t version, int32_t id) {
     auto g = open(nodeid, version, true);
@@ -263,4 +269,96 @@ TEST_CASE("threads: no handle sees another version's file and every backing id c
   CHECK(f.table.stats().aliases == 0);
   CHECK(f.table.stats().open_handles == 0);
   CHECK(StubFile::alive == 0);
+}
+
+TEST_CASE("a writer beside passthrough readers: a nodeid of its own, theirs is believed no more",
+          "[incarnations]") {
+  Fixture f;
+  Handle* reader = f.open_passthrough(5, 1, 42);
+  CHECK(f.table.attributes_last(5));
+  CHECK_FALSE(f.table.superseded(5));
+  CHECK(f.table.refuses_writer(5));
+  CHECK(f.open_writer(5, 1).verdict == Verdict::kStale);
+  const uint64_t fresh = *f.table.nodeid_for(5, 1);
+  REQUIRE(fresh != 5);
+  CHECK(f.table.superseded(5));
+  CHECK_FALSE(f.table.refuses_writer(fresh));
+  auto writer = f.open_writer(fresh, 1);
+  REQUIRE(writer.verdict == Verdict::kCached);
+  CHECK(f.stale == std::vector<uint64_t>{5});
+  CHECK_FALSE(f.table.attributes_last(5));
+  CHECK(f.table.attributes_last(fresh));
+  // Core is asked for both: the version is the same and its attributes move.
+  CHECK_FALSE(f.table.live_attr(5, uint64_t{1}).has_value());
+  CHECK_FALSE(f.table.live_attr(5, /*only_retired=*/true).has_value());
+  // Nobody joins the readers any more; who comes meanwhile or after joins the writer's.
+  CHECK(f.open(5, 1, true).verdict == Verdict::kStale);
+  auto joined = f.open(fresh, 1, true);
+  REQUIRE(joined.verdict == Verdict::kCached);
+  f.table.close(writer.handle);
+  auto later = f.open(fresh, 1, true);
+  REQUIRE(later.verdict == Verdict::kCached);
+  f.table.close(joined.handle);
+  f.table.close(later.handle);
+  Handle* again = f.open_passthrough(fresh, 1, 43);
+  CHECK(f.open(5, 1, true).verdict == Verdict::kStale);
+  CHECK(f.stale.size() == 1);
+  f.table.close(again);
+  f.table.close(reader);
+  CHECK(f.table.attributes_last(fresh));
+}
+
+TEST_CASE("what a write means for the pages of other nodeids", "[incarnations]") {
+  Fixture f;
+  auto cached = f.open(5, 1, false);
+  REQUIRE(cached.verdict == Verdict::kCached);
+  CHECK(f.open(5, 1, true).verdict == Verdict::kStale);
+  const uint64_t second = *f.table.nodeid_for(5, 1);
+  Handle* fast = f.open_passthrough(second, 1, 9);
+  CHECK(f.open_writer(second, 1).verdict == Verdict::kStale);
+  const uint64_t third = *f.table.nodeid_for(5, 1);
+  auto writer = f.open_writer(third, 1);
+  REQUIRE(writer.verdict == Verdict::kCached);
+  CHECK(f.stale == std::vector<uint64_t>{5, second});
+  f.table.content_changed(third);
+  REQUIRE(f.drops.size() == 1);
+  CHECK(f.drops[0].first == 5);
+  // Dropped pages come back with the next read: they stay on record while the handle is open.
+  f.table.pages_dropped(5, f.drops[0].second);
+  f.table.content_changed(third);
+  CHECK(f.drops.size() == 2);
+  f.table.attributes_changed(second);
+  CHECK(std::vector<uint64_t>(f.stale.begin() + 2, f.stale.end()) == std::vector<uint64_t>{5, third});
+  // Another version is another file.
+  const uint64_t other = *f.table.nodeid_for(5, 2);
+  auto elsewhere = f.open(other, 2, false);
+  REQUIRE(elsewhere.verdict == Verdict::kCached);
+  f.table.content_changed(other);
+  CHECK(f.drops.size() == 2);
+  for (Handle* h : {cached.handle, fast, writer.handle, elsewhere.handle}) f.table.close(h);
+}
+
+TEST_CASE("changed by name under passthrough handles: no new open joins them", "[incarnations]") {
+  Fixture f;
+  Handle* a = f.open_passthrough(5, 1, 42);
+  f.table.content_changed(5);
+  CHECK(f.open(5, 1, true).verdict == Verdict::kStale);
+  f.table.close(a);
+  f.table.content_changed(6);  // nobody knows it: nothing to do
+  CHECK(f.table.attributes_last(6));
+  CHECK(f.drops.empty());
+}
+
+TEST_CASE("a writer alone costs nothing", "[incarnations]") {
+  Fixture f;
+  auto w = f.open_writer(5, 1);
+  REQUIRE(w.verdict == Verdict::kCached);
+  f.table.content_changed(5);
+  CHECK(f.drops.empty());
+  CHECK(f.stale.empty());
+  auto r = f.open(5, 1, true);  // sealed by a race
+  REQUIRE(r.verdict == Verdict::kCached);
+  f.table.close(w.handle);
+  f.table.close(r.handle);
+  CHECK(f.table.stats().aliases == 0);
 }
