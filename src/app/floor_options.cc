@@ -152,6 +152,7 @@ core::FilesystemOptions filesystem_options(const config::Config& config, int64_t
   options.prefix = config.prefix;
   options.mem_limit = config.mem_limit;
   options.bucket_size = config.bucket_size;
+  options.scrub_interval_s = config.scrub_interval;
   return options;
 }
 

@@ -49,6 +49,7 @@ struct Config {
   int64_t ensure_diskfree = 0;  // 0: free_space_ratio decides
   int64_t free_space_ratio = 10;
   int64_t mem_limit = int64_t{256} << 20;
+  int64_t scrub_interval = 7 * 86400;
   bool check_cache_dir_exist = false;
   bool del_cache = false;
 

@@ -88,6 +88,8 @@ Rows cache_rows() {
       number("free_space_ratio", &Config::free_space_ratio, 0, 100,
              "percent of the cache's disk to keep free; excludes ensure_diskfree"),
       size("mem_limit", &Config::mem_limit, 1, 16 * kMiB, kNoLimit, "memory for data on its way from S3"),
+      seconds("scrub_interval", &Config::scrub_interval, 0, 10 * 365 * 86400,
+              "how often complete cache files are compared with their checksums, while idle; 0: never"),
       ignored("set_check_cache_sigusr1", "cached blocks are checked when they are read"),
       path("tmpdir", &Config::tmpdir, "DIR", "/tmp",
            "without use_cache: where the private cache of this mount lies; removed at exit"),

@@ -25,6 +25,7 @@ constexpr uint64_t kTrimTicks = 20;
 constexpr int64_t kRecordBytes = 8 << 20;
 // Contents probed by a LOOKUP that wait for their OPEN: more than any number of threads between the two.
 constexpr size_t kRecent = 256;
+constexpr int64_t kRecentMs = 2'000;
 
 uint64_t policy_key(const ContentId& id) { return id.ino * 0x9e3779b97f4a7c15U ^ id.version; }
 
@@ -54,7 +55,7 @@ ContentTable::~ContentTable() {
   }
   ticker_.join();
   persist_all();
-  std::vector<std::shared_ptr<Content>> recent;
+  std::vector<Recent> recent;
   MutexLock lock(mu_);
   recent.swap(recent_);
   lock.unlock();  // their destructors call closing()
@@ -131,7 +132,38 @@ std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& ino
 
 void ContentTable::load_checksums(Content& content) { core::load_checksums(store_, *content.file()); }
 
+// Neither another version nor local changes: those mark the inode before they touch a byte.
+bool ContentTable::unchanged(uint64_t ino, uint64_t fid) {
+  const auto inode = inodes_.get(ino);
+  if (!inode.ok() || inode->fid != fid || inode->source == meta::AttrSource::kLocal) return false;
+  const auto record = read_file_record(store_, fid);
+  return record && record->state == meta::FileState::kSealed;
+}
+
+std::shared_ptr<Content> ContentTable::take_for_scrub(uint64_t ino, uint64_t fid) {
+  const auto inode = inodes_.get(ino);
+  if (!inode.ok() || inode->kind != meta::Kind::kFile || !unchanged(ino, fid) || holds(ino, *inode))
+    return nullptr;
+  auto content = acquire(ino);
+  if (!content.ok() || (*content)->fid() != fid || !(*content)->sealed()) return nullptr;
+  core::load_checksums(store_, *(*content)->file());
+  return std::move(*content);
+}
+
+bool ContentTable::scrub(Content& content, int64_t offset, int64_t length) {
+  const auto bad = content.file()->scrub(offset, length);
+  // Out of descriptors or of memory says nothing about the bytes.
+  const bool good = bad.ok() ? bad->empty() : !bad.is(Code::kNotFound) && !bad.is(Code::kCorrupt);
+  if (good || !unchanged(content.id().ino, content.fid())) {
+    content.file()->drop_page_cache(offset, length);
+    return true;
+  }
+  damaged(content);
+  return false;
+}
+
 void ContentTable::opened(Content& content) {
+  busy_at_ms_.store(clock_.mono_ms(), std::memory_order_relaxed);
   if (content.fid() == 0) return;
   space_.policy().accessed(content.fid(), policy_key(content.id()), content.id().size);
   space_.policy().set_evictable(content.fid(), false);
@@ -174,6 +206,7 @@ bool ContentTable::reserve(Content& content, int64_t bytes) {
 }
 
 void ContentTable::stored(Content& content, int64_t bytes) {
+  busy_at_ms_.store(clock_.mono_ms(), std::memory_order_relaxed);
   space_.stored(content.fid(), policy_key(content.id()), bytes);
 }
 
@@ -255,10 +288,10 @@ bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode
   }
   if (content->sealed()) return false;
   {
-    std::shared_ptr<Content> oldest;
+    Recent oldest;
     MutexLock lock(mu_);
     if (recent_.empty()) return false;  // shutting down
-    oldest = std::exchange(recent_[next_recent_], content);
+    oldest = std::exchange(recent_[next_recent_], Recent{content, clock_.mono_ms()});
     next_recent_ = (next_recent_ + 1) % recent_.size();
     lock.unlock();
   }
@@ -266,7 +299,18 @@ bool ContentTable::probe(uint64_t ino, const std::string& key, const meta::Inode
   return true;
 }
 
+void ContentTable::drop_recent() {
+  std::vector<std::shared_ptr<Content>> dropped;  // their destructors call closing()
+  MutexLock lock(mu_);
+  const int64_t now = clock_.mono_ms();
+  for (Recent& recent : recent_) {
+    if (recent.content && now - recent.at_ms >= kRecentMs) dropped.push_back(std::move(recent.content));
+  }
+  lock.unlock();
+}
+
 void ContentTable::housekeeping() {
+  drop_recent();
   space_.account_overhead();
   // LMDB needs a few pages to commit anything at all, also the records of what was evicted to make room.
   if (store_.health().is(Code::kNoSpace)) {

@@ -49,6 +49,13 @@ class ContentTable : public ContentHost, public ObjectProber {
   // Records everything that moved; called by the tick and before the store closes.
   void persist_all();
 
+  // For the Scrubber. The content of a sealed cache file that is idle: current, not open, not changed here.
+  std::shared_ptr<Content> take_for_scrub(uint64_t ino, uint64_t fid);
+  // Compares a range with its checksums. False: it was damaged, and is gone.
+  bool scrub(Content& content, int64_t offset, int64_t length);
+  // Nobody opened or fetched anything for so long.
+  bool quiet_for(int64_t ms) const { return clock_.mono_ms() - busy_at_ms_.load() >= ms; }
+
   // ContentHost.
   bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) override;
   void cancel(s3::RequestId request) override { fetcher_.cancel(request); }
@@ -85,6 +92,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   };
 
   std::shared_ptr<Content> find(const Key& key);
+  bool unchanged(uint64_t ino, uint64_t fid);
   Result<std::shared_ptr<Content>> load(uint64_t ino, const meta::Inode& inode, std::string key);
   std::unique_ptr<cache::CacheFile> load_file(const meta::Inode& inode, bool* sealed);
   void record(Content& content, bool sealed);
@@ -92,6 +100,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   void housekeeping();
   void tick();
   void sync_recent();
+  void drop_recent();
 
   Inodes& inodes_;
   meta::MetaStore& store_;
@@ -105,6 +114,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   const NamespaceOptions names_;
   const uint64_t distrust_below_;  // fids before it count only if synced
   Namespace* namespace_ = nullptr;
+  std::atomic<int64_t> busy_at_ms_{0};
 
   std::array<Mutex, 64> loading_;
   Mutex record_mu_;  // one writer of File records at a time (record() and sync_recent() both rewrite them)
@@ -113,8 +123,13 @@ class ContentTable : public ContentHost, public ObjectProber {
   std::unordered_map<Key, std::weak_ptr<Content>, KeyHash> contents_ GUARDED_BY(mu_);
   // Have changes to record, and live until that is done: a Content that dies has nothing left to say.
   std::vector<std::shared_ptr<Content>> moved_ GUARDED_BY(mu_);
-  // The last few probed contents stay alive until the OPEN that follows a LOOKUP finds them.
-  std::vector<std::shared_ptr<Content>> recent_ GUARDED_BY(mu_);
+  // The last few probed contents stay alive until the OPEN that follows a LOOKUP finds them, or for
+  // kRecentMs: their files could not be evicted.
+  struct Recent {
+    std::shared_ptr<Content> content;
+    int64_t at_ms = 0;
+  };
+  std::vector<Recent> recent_ GUARDED_BY(mu_);
   size_t next_recent_ GUARDED_BY(mu_) = 0;
   std::vector<uint64_t> unsynced_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;

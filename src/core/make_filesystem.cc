@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "core/content_table.h"
 #include "core/janitor.h"
+#include "core/scrubber.h"
 #include "core/xattrs.h"
 
 namespace s3cache::core {
@@ -80,10 +81,12 @@ class FilesystemImpl : public Filesystem {
         fetcher_(parts.s3, pool_, workers_),
         table_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock}, options.readahead,
                options.names, distrust),
+        scrubber_(parts.store, table_, parts.clock, options.scrub_interval_s),
         names_(Namespace::make(inodes_, parts.s3, &table_, parts.listener, parts.clock, options.names)) {
     table_.set_namespace(names_.get());
     space_.start_restore(first_fid);
-    janitor_ = std::make_unique<Janitor>(std::vector<Janitor::Task>{[this] { return names_->tend(); }});
+    janitor_ = std::make_unique<Janitor>(
+        std::vector<Janitor::Task>{[this] { return names_->tend(); }, [this] { return scrubber_.step(); }});
   }
 
   ~FilesystemImpl() override {
@@ -181,6 +184,7 @@ class FilesystemImpl : public Filesystem {
   Inodes inodes_;
   Fetcher fetcher_;
   ContentTable table_;
+  Scrubber scrubber_;
   std::unique_ptr<Namespace> names_;
   std::unique_ptr<Janitor> janitor_;
 };

@@ -22,6 +22,7 @@ struct FilesystemOptions {
   size_t cache_fds = 64;                   // idle descriptors of cache files
   int64_t bucket_size = int64_t{1} << 56;  // what statfs shows
   int disk_threads = 2;
+  int64_t scrub_interval_s = 0;  // between the beginnings of two passes; 0: none
 };
 
 struct FilesystemParts {  // borrowed; all outlive the Filesystem
