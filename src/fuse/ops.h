@@ -93,9 +93,8 @@ class Ops : public std::enable_shared_from_this<Ops> {
   void drop_dir(uint64_t fh) EXCLUDES(dirs_mu_);
   void answer_open(Request& r, Handle* handle, int32_t backing_id, bool direct);
   void answer_entry(Request& r, const core::Entry& e);
-  void admit_created(const RequestPtr& r, const core::Created& created, bool direct,
-                     const std::function<void()>& unseen);
-  void answer_create(Request& r, Handle* handle, uint64_t nodeid, const core::Entry& e, bool direct);
+  void admit_created(const RequestPtr& r, const core::Created& created, const std::function<void()>& unseen);
+  void answer_create(Request& r, Handle* handle, uint64_t nodeid, const core::Entry& e);
   core::Callback<core::Entry> made_entry(const RequestPtr& r, fuse_ino_t parent, const char* name);
   // For a change that happened after its caller was let go: the kernel still believes in the name as it was.
   std::function<void()> forget_name(fuse_ino_t parent, const char* name);

@@ -10,18 +10,18 @@
 namespace s3cache::fuse {
 
 void Ops::create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, int flags) {
-  const bool exclusive = (flags & O_EXCL) != 0, direct = (flags & O_DIRECT) != 0;
+  const bool exclusive = (flags & O_EXCL) != 0;
   core::Filesystem::OpenFlags how;
-  how.direct = direct;
+  how.direct = (flags & O_DIRECT) != 0;
   how.no_read = (flags & O_ACCMODE) == O_WRONLY;
   how.write = (flags & O_ACCMODE) != O_RDONLY;
   how.truncate = (flags & O_TRUNC) != 0;
   RequestPtr r = change(req);
   fs_.create(caller_of(req), parent, name, new_node(req, S_IFREG | (mode & 07777)), exclusive, how,
-             [self = shared_from_this(), r, exclusive, direct,
+             [self = shared_from_this(), r, exclusive,
               unseen = forget_name(parent, name)](Result<core::Created> created) {
                if (created) {
-                 self->admit_created(r, *created, direct, unseen);
+                 self->admit_created(r, *created, unseen);
                } else if (r->claim()) {
                  // The kernel believed the name to be free, and it is a directory or a link: it looks again.
                  const bool surprise = created.code() == Code::kExists && !exclusive;
@@ -32,7 +32,7 @@ void Ops::create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mod
 }
 
 // Unlike OPEN, CREATE may name any nodeid: where the present one takes no writer, a new one is drawn at once.
-void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool direct,
+void Ops::admit_created(const RequestPtr& r, const core::Created& created,
                         const std::function<void()>& unseen) {
   const core::Entry& e = created.entry;
   constexpr int kTries = 8;  // a replacement by others between two lines of this loop costs one
@@ -42,13 +42,12 @@ void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool 
       if (r->claim()) r->reply_err(to_errno(nodeid.code()));
       return;
     }
-    const auto grant = incarnations_.open(*nodeid, created.file, Incarnations::Io::kOnlyCached,
-                                          [self = shared_from_this(), r, created, direct, unseen] {
-                                            self->admit_created(r, created, direct, unseen);
-                                          });
+    const auto grant = incarnations_.open(
+        *nodeid, created.file, Incarnations::Io::kOnlyCached,
+        [self = shared_from_this(), r, created, unseen] { self->admit_created(r, created, unseen); });
     if (grant.verdict == Verdict::kCached) {
       if (r->claim()) {
-        answer_create(*r, grant.handle, *nodeid, e, direct);
+        answer_create(*r, grant.handle, *nodeid, e);
       } else {
         incarnations_.close(grant.handle);
         incarnations_.forget(*nodeid, 1);
@@ -62,11 +61,10 @@ void Ops::admit_created(const RequestPtr& r, const core::Created& created, bool 
   if (r->claim()) r->reply_err(ESTALE);
 }
 
-void Ops::answer_create(Request& r, Handle* handle, uint64_t nodeid, const core::Entry& e, bool direct) {
+void Ops::answer_create(Request& r, Handle* handle, uint64_t nodeid, const core::Entry& e) {
   fuse_file_info fi{};
   fi.fh = reinterpret_cast<uint64_t>(handle);
-  fi.direct_io = direct;
-  fi.keep_cache = !direct;
+  fi.keep_cache = 1;
   notifier_.told(e.attr.ino);
   const fuse_entry_param p = to_entry_param(nodeid, e);
   if (r.reply([&](fuse_req_t q) { return fuse_reply_create(q, &p, &fi); }) == 0) return;

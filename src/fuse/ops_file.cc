@@ -107,8 +107,10 @@ void Ops::answer_open(Request& r, Handle* handle, int32_t backing_id, bool direc
     // backing file.
     flags |= kOpenPassthrough | (direct ? kOpenDirectIo : 0);
   } else {
-    // The pages under this nodeid are of this version only: they may stay, always.
-    flags |= direct ? kOpenDirectIo : kOpenKeepCache;
+    // The pages under this nodeid are of this version only: they may stay, always. A writer's O_DIRECT is
+    // left to the kernel's own way, which drops the pages around a write before and after it; DIRECT_IO only
+    // before.
+    flags |= direct && !handle->file->writable() ? kOpenDirectIo : kOpenKeepCache;
   }
   const int rc = r.reply([&](fuse_req_t q) {
     return KernelCompat::reply_open(q, reinterpret_cast<uint64_t>(handle), flags, backing_id);

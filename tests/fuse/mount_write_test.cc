@@ -47,6 +47,7 @@ TEST_CASE("a new file is written, read back and known without being asked for", 
   UniqueFd fd(::open(m.at("new").c_str(), O_RDWR | O_CREAT | O_EXCL, 0640));
   REQUIRE(fd);
   REQUIRE(put(fd.get(), text('a', 3'000'000), 0));
+  CHECK(m.fs->count[FakeFilesystem::kWrite] <= 4);  // a MiB each
   REQUIRE(put(fd.get(), "xyz", 5'000'000));
   std::string want = text('a', 3'000'000) + text('\0', 2'000'000) + "xyz";
   CHECK(m.read_fd(fd.get()) == want);
@@ -145,6 +146,33 @@ TEST_CASE("readers and writers that share a nodeid see each write at once", "[wr
   CHECK(std::string(map.p + 9, 6) == "abbcca");
   CHECK(m.fs->content(f).substr(9, 6) == "abbcca");
   CHECK(m.session->incarnations().stats().aliases == 0);
+}
+
+TEST_CASE("O_DIRECT writers beside cached readers and mappings", "[write]") {
+  SKIP_WITHOUT_FUSE();
+  WritableMount m;
+  const bool sealed = GENERATE(true, false);
+  m.fs->add_file(1, "f", text('a', 8192), sealed);
+  m.mount();
+  UniqueFd writer = m.open("f", O_RDWR | O_DIRECT);
+  UniqueFd made(::open(m.at("new").c_str(), O_RDWR | O_CREAT | O_DIRECT, 0600));
+  UniqueFd reader = m.open("f");
+  REQUIRE((writer && made && reader));
+  Mapping map(reader.get(), 8192);
+  CHECK(m.read_fd(reader.get()) == text('a', 8192));
+  CHECK(map.p[0] == 'a');
+  alignas(4096) static char page[4096];
+  for (char c : {'b', 'c'}) {
+    std::memset(page, c, sizeof page);
+    REQUIRE(::pwrite(writer.get(), page, sizeof page, 0) == sizeof page);
+    CHECK(m.read_fd(reader.get()) == text(c, 4096) + text('a', 4096));
+    CHECK(map.p[0] == c);
+    REQUIRE(::pwrite(made.get(), page, sizeof page, 4096) == sizeof page);
+    CHECK(::pread(made.get(), page, sizeof page, 4096) == sizeof page);
+    CHECK(page[7] == c);
+  }
+  CHECK(m.stat("new").st_size == 8192);
+  CHECK(Mapping(writer.get(), 8192).p[1] == 'c');
 }
 
 TEST_CASE("stores of a shared mapping reach the file at msync, and passthrough readers with it", "[write]") {
