@@ -65,7 +65,9 @@ Result<LoggerPtr> make_logger(const Options& options) {
     logger->set_error_handler([](const std::string&) {});
     return logger;
   } catch (const spdlog::spdlog_ex& e) {
-    return errno_error(errno != 0 ? errno : EIO, "log file " + options.file + ": " + e.what());
+    // spdlog's own words end in the reason, too.
+    if (errno != 0) return errno_error(errno, "log file " + options.file);
+    return Error{Code::kIo, std::string("log file: ") + e.what()};
   } catch (const std::exception& e) {
     return Error{Code::kIo, std::string("log: ") + e.what()};
   }

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/log.h"
 #include "cache/cache_file.h"
 #include "cache/page_map.h"
+#include "core/content_records.h"
 #include "meta/records.h"
 
 namespace s3cache::core {
@@ -20,10 +22,11 @@ using meta::Table;
 namespace {
 
 constexpr size_t kScanPage = 1024;
+// Files counted before the mount answers (30 ms); more than that are counted behind its back, and nothing is
+// cached until they are.
+constexpr size_t kCountNow = 50'000;
 // The 256 folders of the fan-out, and what the store may grow by until it is looked at again.
 constexpr int64_t kFolderBytes = 256 * 4096 + (3 << 20);
-
-uint32_t chunks(int64_t size, int64_t chunk) { return static_cast<uint32_t>((size + chunk - 1) / chunk); }
 
 }  // namespace
 
@@ -38,6 +41,7 @@ CacheSpace::~CacheSpace() {
 
 void CacheSpace::start_restore(uint64_t first_new_fid) {
   account_overhead();
+  count_files(kCountNow, first_new_fid);
   restorer_ = std::thread([this, first_new_fid] { restore(first_new_fid); });
 }
 
@@ -68,30 +72,36 @@ void CacheSpace::empty_trash() {
   }
 }
 
-void CacheSpace::restore_files(uint64_t first_new_fid) {
-  struct Seen {
-    int64_t used;
-    uint64_t fid;
-  };
-  std::vector<Seen> files;
-  std::string from;
-  for (bool more = true; more && !stopping_;) {
+void CacheSpace::count_files(size_t limit, uint64_t first_new_fid) {
+  int64_t bytes = 0;
+  bool more = true;
+  while (more && !stopping_ && found_.size() < limit) {
     size_t visited = 0;
-    Status scanned =
-        store_.scan(Table::kFile, from, "", kScanPage, [&](std::string_view key, std::string_view value) {
-          ++visited;
-          from.assign(key);
-          const auto file = meta::File::decode(value);
-          const uint64_t fid = key.size() == 8 ? read_be64(key) : 0;
-          if (file && fid < first_new_fid) files.push_back({file->last_used_s, fid});
-          return true;
-        });
+    Status scanned = store_.scan(Table::kFile, counted_to_, "", kScanPage,
+                                 [&](std::string_view key, std::string_view value) {
+                                   ++visited;
+                                   counted_to_.assign(key);
+                                   const auto file = meta::File::decode(value);
+                                   const uint64_t fid = key.size() == 8 ? read_be64(key) : 0;
+                                   if (!file || fid >= first_new_fid) return true;
+                                   found_.push_back({file->last_used_s, fid, charge(file->valid_bytes)});
+                                   bytes += found_.back().bytes;
+                                   return true;
+                                 });
     more = scanned.ok() && visited == kScanPage;
-    from.push_back('\0');  // the smallest key behind the last one
+    counted_to_.push_back('\0');  // the smallest key behind the last one
   }
-  std::sort(files.begin(), files.end(), [](const Seen& a, const Seen& b) { return a.used < b.used; });
-  for (const Seen& seen : files) {
+  budget_.add_used(bytes);
+  if (!more) counted_.store(true, std::memory_order_release);
+}
+
+void CacheSpace::restore_files(uint64_t first_new_fid) {
+  if (!counted_) count_files(SIZE_MAX, first_new_fid);
+  const auto older = [](const Found& a, const Found& b) { return a.used_s < b.used_s; };
+  std::sort(found_.begin(), found_.end(), older);
+  for (const Found& seen : std::exchange(found_, {})) {
     MutexLock lock(mu_);
+    budget_.add_used(-seen.bytes);          // counted one by one from here on
     const auto file = record_of(seen.fid);  // as of now: it may have been evicted since the scan
     if (!file) continue;
     count_in(seen.fid, *file);
@@ -144,6 +154,7 @@ void CacheSpace::remove_orphans(uint64_t first_new_fid) {
 }
 
 bool CacheSpace::reserve(uint64_t key, int64_t length) {
+  if (!counted_.load(std::memory_order_acquire)) return false;
   const int64_t bytes = charge(length);
   if (budget_.reserve(bytes)) return true;
   if (!restored()) return false;
@@ -183,10 +194,8 @@ void CacheSpace::evict_locked(uint64_t fid) {
   Batch batch;
   batch.erase(Table::kFile, id);
   if (file) {
-    for (uint32_t c = 0; c < chunks(file->size, cache::kChunk); ++c)
-      batch.erase(Table::kMap, meta::chunk_key(fid, c));
-    for (uint32_t c = 0; c < chunks(file->size, cache::kCrcChunk); ++c)
-      batch.erase(Table::kCrc, meta::chunk_key(fid, c));
+    erase_chunks(batch, Table::kMap, fid, file->size);
+    erase_chunks(batch, Table::kCrc, fid, file->size);
   }
   batch.put(Table::kTrash, id, "");
   store_.apply(std::move(batch));

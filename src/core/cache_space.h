@@ -13,7 +13,9 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "base/sync.h"
 #include "cache/budget.h"
@@ -32,8 +34,8 @@ class CacheSpace {
   ~CacheSpace();  // stops the start-up walk
 
   // Finishes the trash, tells the policy and the budget what is there, removes files without a record: in the
-  // background, so that a mount over a million files starts at once. Until it is done a full-looking cache
-  // bypasses.
+  // background, so that a mount over a million files starts at once. What the records say counts from the
+  // beginning; until the walk is done a full-looking cache bypasses.
   void start_restore(uint64_t first_new_fid);
   bool restored() const { return restored_.load(std::memory_order_acquire); }
 
@@ -69,6 +71,8 @@ class CacheSpace {
   void restore(uint64_t first_new_fid);
   void empty_trash();
   void restore_files(uint64_t first_new_fid);
+  // Goes on counting what the records say is on disk, until it has found `limit` files.
+  void count_files(size_t limit, uint64_t first_new_fid);
   bool is_current(uint64_t fid, uint64_t ino);
   void remove_orphans(uint64_t first_new_fid);
   void evict_locked(uint64_t fid) REQUIRES(mu_);
@@ -80,6 +84,14 @@ class CacheSpace {
   cache::FdCache& fds_;
   cache::Budget& budget_;
   cache::EvictionPolicy policy_;
+  struct Found {
+    int64_t used_s;
+    uint64_t fid;
+    int64_t bytes;
+  };
+  std::vector<Found> found_;  // of the thread that restores
+  std::string counted_to_;
+  std::atomic<bool> counted_{false};
   std::atomic<bool> restored_{false};
   std::atomic<bool> stopping_{false};
   Mutex mu_;

@@ -257,8 +257,13 @@ void Content::reply(const Waiter& waiter, const std::vector<Piece>& pieces) {
     }
     if (!read_file(p.offset, buffer.subspan(at, n))) {
       Waiter again = waiter;
-      if (++again.attempts >= kMaxAttempts)
-        return waiter.done(Error{Code::kIo, id_.key + ": cached bytes cannot be read back"});
+      if (++again.attempts >= kMaxAttempts) {
+        if (given_up_.exchange(true))
+          return waiter.done(Error{Code::kIo, id_.key + ": cached bytes cannot be read back"});
+        // Say, no descriptor is free: from here on this content is read from the server.
+        log::warn("cache file {:016x} of {} cannot be read; reading on without the cache", fid(), id_.key);
+        again.attempts = 0;
+      }
       return read_missing(std::move(again), false);
     }
     io.push_back({buffer.data() + at, n});

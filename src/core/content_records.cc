@@ -12,12 +12,16 @@ using meta::Table;
 
 namespace {
 
-uint32_t chunks(int64_t size, int64_t chunk) { return static_cast<uint32_t>((size + chunk - 1) / chunk); }
+uint32_t chunks(Table table, int64_t size) {
+  const int64_t chunk = table == Table::kMap ? cache::kChunk : cache::kCrcChunk;
+  return static_cast<uint32_t>((size + chunk - 1) / chunk);
+}
 
 template <class Fn>
-void for_chunks(meta::MetaStore& store, Table table, uint64_t fid, uint32_t count, const Fn& fn) {
+void for_chunks(meta::MetaStore& store, Table table, const cache::CacheFile& file, const Fn& fn) {
   auto snapshot = store.snapshot();
-  for (uint32_t c = 0; c < count; ++c) {
+  const uint64_t fid = file.fid();
+  for (uint32_t c = 0; c < chunks(table, file.size()); ++c) {
     auto value = snapshot->get(table, meta::chunk_key(fid, c));
     if (value.ok() && value->has_value()) fn(c, **value);
   }
@@ -51,25 +55,23 @@ void load_pages(meta::MetaStore& store, cache::CacheFile& file, bool sealed) {
     file.set_registered();
     return;
   }
-  for_chunks(store, Table::kMap, file.fid(), chunks(file.size(), cache::kChunk),
-             [&](uint32_t chunk, const std::string& value) {
-               if (auto bits = meta::decode_bitmap(value)) file.load_map(chunk, *bits);
-             });
+  for_chunks(store, Table::kMap, file, [&](uint32_t chunk, const std::string& value) {
+    if (auto bits = meta::decode_bitmap(value)) file.load_map(chunk, *bits);
+  });
 }
 
 void load_checksums(meta::MetaStore& store, cache::CacheFile& file) {
-  for_chunks(store, Table::kCrc, file.fid(), chunks(file.size(), cache::kCrcChunk),
-             [&](uint32_t chunk, const std::string& value) {
-               const auto record = meta::CrcChunk::decode(value);
-               if (!record) return;
-               cache::CacheChanges::Crcs crcs{};
-               crcs.chunk = chunk;
-               for (size_t i = 0; i < record->crc.size(); ++i) {
-                 crcs.crc[i] = record->crc[i];
-                 crcs.known[i] = record->known[i];
-               }
-               file.load_crcs(crcs);
-             });
+  for_chunks(store, Table::kCrc, file, [&](uint32_t chunk, const std::string& value) {
+    const auto record = meta::CrcChunk::decode(value);
+    if (!record) return;
+    cache::CacheChanges::Crcs crcs{};
+    crcs.chunk = chunk;
+    for (size_t i = 0; i < record->crc.size(); ++i) {
+      crcs.crc[i] = record->crc[i];
+      crcs.known[i] = record->known[i];
+    }
+    file.load_crcs(crcs);
+  });
 }
 
 bool write_content_record(Inodes& inodes, Content& content, bool sealed, uint64_t policy_key, int64_t now_s) {
@@ -92,12 +94,14 @@ bool write_content_record(Inodes& inodes, Content& content, bool sealed, uint64_
     file.etag = id.etag;
     batch.put(Table::kFile, meta::id_key(fid), file.encode());
     put_changes(batch, fid, changes, !sealed);
-    if (sealed)
-      for (uint32_t c = 0; c < chunks(id.size, cache::kChunk); ++c)
-        batch.erase(Table::kMap, meta::chunk_key(fid, c));
+    if (sealed) erase_chunks(batch, Table::kMap, fid, id.size);
     return written = true;
   });
   return updated.ok() && written;
+}
+
+void erase_chunks(Batch& batch, Table table, uint64_t fid, int64_t size) {
+  for (uint32_t c = 0; c < chunks(table, size); ++c) batch.erase(table, meta::chunk_key(fid, c));
 }
 
 void mark_synced(meta::MetaStore& store, const std::vector<uint64_t>& fids,

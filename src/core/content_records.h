@@ -29,6 +29,9 @@ void load_checksums(meta::MetaStore& store, cache::CacheFile& file);
 // needs no page maps.
 bool write_content_record(Inodes& inodes, Content& content, bool sealed, uint64_t policy_key, int64_t now_s);
 
+// Erases the records of one table (kMap or kCrc) that a file of `size` may have.
+void erase_chunks(meta::Batch& batch, meta::Table table, uint64_t fid, int64_t size);
+
 // Marks files as safe against a power cut, except those that `skip` names.
 void mark_synced(meta::MetaStore& store, const std::vector<uint64_t>& fids,
                  const std::function<bool(uint64_t fid)>& skip);

@@ -95,30 +95,39 @@ Result<std::vector<ListingMerge::Existing>> ListingMerge::read_chunk(const std::
   return out;
 }
 
-Status ListingMerge::merge_range(const std::vector<const ListedName*>& names, Work& work) {
-  if (names.empty() && !work.last) return {};
-  size_t i = 0;
+template <class Visit>
+Status ListingMerge::each_behind_frontier(const Visit& visit) {
   std::string behind = frontier_;
   for (bool more = true; more;) {
-    auto chunk = read_chunk(behind);
+    const auto chunk = read_chunk(behind);
     if (!chunk.ok()) return chunk.error();
     more = chunk->size() == kChunk;
     if (more) behind = chunk->back().tail;
     for (const Existing& existing : *chunk) {
-      if (!work.last && existing.tail > work.until) {
-        more = false;
-        break;
-      }
-      for (; i < names.size() && names[i]->key < existing.tail; i++) {
-        if (Status s = add(*names[i], work); !s.ok()) return s;
-      }
-      if (i < names.size() && names[i]->key == existing.tail) {
-        if (Status s = compare(*names[i++], existing.dirent, work); !s.ok()) return s;
-      } else {
-        vanish(existing, work);
-      }
+      const Result<bool> on = visit(existing);
+      if (!on.ok()) return on.error();
+      if (!*on) return {};
     }
   }
+  return {};
+}
+
+Status ListingMerge::merge_range(const std::vector<const ListedName*>& names, Work& work) {
+  if (names.empty() && !work.last) return {};
+  size_t i = 0;
+  const auto meet = [&](const Existing& existing) -> Result<bool> {
+    if (!work.last && existing.tail > work.until) return false;
+    for (; i < names.size() && names[i]->key < existing.tail; i++) {
+      if (Status s = add(*names[i], work); !s.ok()) return s.error();
+    }
+    if (i < names.size() && names[i]->key == existing.tail) {
+      if (Status s = compare(*names[i++], existing.dirent, work); !s.ok()) return s.error();
+    } else {
+      vanish(existing, work);
+    }
+    return true;
+  };
+  if (Status s = each_behind_frontier(meet); !s.ok()) return s;
   for (; i < names.size(); i++) {
     if (Status s = add(*names[i], work); !s.ok()) return s;
   }
@@ -189,17 +198,10 @@ Status ListingMerge::insert_singly(const ListedName& name, Work& work) {
 }
 
 Status ListingMerge::sweep_unseen(Work& work) {
-  std::string behind = frontier_;
-  for (bool more = true; more;) {
-    auto chunk = read_chunk(behind);
-    if (!chunk.ok()) return chunk.error();
-    more = chunk->size() == kChunk;
-    if (more) behind = chunk->back().tail;
-    for (const Existing& existing : *chunk) {
-      if (!seen_.contains(existing.dirent.ino)) vanish(existing, work);
-    }
-  }
-  return {};
+  return each_behind_frontier([&](const Existing& existing) -> Result<bool> {
+    if (!seen_.contains(existing.dirent.ino)) vanish(existing, work);
+    return true;
+  });
 }
 
 void ListingMerge::remove_gone(Notices& notices) {

@@ -63,6 +63,9 @@ class ListingMerge {
   Status sweep_unseen(Work& work);
   void remove_gone(Notices& notices);
   Result<std::vector<Existing>> read_chunk(const std::string& behind);
+  // Visits the dirents behind the frontier until `visit` answers false or an error.
+  template <class Visit>
+  Status each_behind_frontier(const Visit& visit);
   void note_unordered();
 
   NsContext& c_;

@@ -11,6 +11,10 @@ using meta::Inode;
 using meta::Kind;
 using s3::ListPage;
 
+namespace {
+constexpr int kSiblings = 16;  // keys between a name and the directory of that name, as a rule
+}  // namespace
+
 void NameResolver::resolve(uint64_t parent, std::string_view name, How how, Callback<Resolved> done) {
   FlightPtr flight;
   {
@@ -62,6 +66,31 @@ void NameResolver::ask_file(const FlightPtr& flight, const NameState& state) {
 }
 
 void NameResolver::ask_dir(const FlightPtr& flight, uint64_t ino) {
+  if (c_.unordered) return ask_dir_alone(flight, ino);
+  // The file that may have come beside it is the first key, the directory's own object follows soon: before
+  // it sort only siblings like "name-x" and "name.x".
+  s3::ListRequest request;
+  request.prefix = flight->key;
+  request.delimiter = false;
+  request.max_keys = kSiblings;
+  const int64_t asked_at = c_.now();
+  c_.s3.list(std::move(request), [this, flight, ino, asked_at](Result<ListPage> page) {
+    if (!page.ok()) return finish(flight, page.error());
+    const std::string directory = flight->key + '/';
+    bool there = false;
+    const s3::ListedObject* marker = nullptr;
+    for (const auto& object : page->objects) {
+      if (object.key == flight->key) return ask_cold(flight);
+      there |= object.key.starts_with(directory);
+      if (object.key == directory) marker = &object;
+    }
+    if (there) return confirm_dir(flight, ino, marker, asked_at);
+    const bool beyond = !page->objects.empty() && page->objects.back().key > directory;
+    return page->truncated && !beyond ? ask_dir_alone(flight, ino) : ask_cold(flight);
+  });
+}
+
+void NameResolver::ask_dir_alone(const FlightPtr& flight, uint64_t ino) {
   s3::ListRequest request;
   request.prefix = flight->key + '/';
   request.delimiter = false;
@@ -76,14 +105,19 @@ void NameResolver::ask_dir(const FlightPtr& flight, uint64_t ino) {
     }
     // A server that lists out of order may have its marker anywhere: nothing is said about it then.
     const bool silent = marker == nullptr && c_.unordered && page->truncated;
-    const auto updated = records_.update(ino, asked_at, nullptr, [&](Inode& inode, bool) {
-      return silent ? Change::kNone : apply_marker(inode, marker);
-    });
-    if (updated.is(Code::kNotFound)) return ask_cold(flight);  // forgotten meanwhile
-    if (!updated.ok()) return finish(flight, updated.error());
-    auto now = records_.load(flight->parent, flight->name);
-    finish(flight, now.ok() ? Result<Resolved>(DirRecords::pick(*now)) : now.error());
+    confirm_dir(flight, ino, marker, asked_at, silent);
   });
+}
+
+void NameResolver::confirm_dir(const FlightPtr& flight, uint64_t ino, const s3::ListedObject* marker,
+                               int64_t asked_at_ns, bool silent) {
+  const auto updated = records_.update(ino, asked_at_ns, nullptr, [&](Inode& inode, bool) {
+    return silent ? Change::kNone : apply_marker(inode, marker);
+  });
+  if (updated.is(Code::kNotFound)) return ask_cold(flight);  // forgotten meanwhile
+  if (!updated.ok()) return finish(flight, updated.error());
+  auto now = records_.load(flight->parent, flight->name);
+  finish(flight, now.ok() ? Result<Resolved>(DirRecords::pick(*now)) : now.error());
 }
 
 void NameResolver::ask_cold(const FlightPtr& flight) {

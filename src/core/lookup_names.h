@@ -1,6 +1,7 @@
 // NameResolver: one name in one directory, from the server, once for everybody who waits.
 //
-// A known object costs a HEAD (a LIST with attr=list), a known directory a LIST of two keys, anything else
+// A known object costs a HEAD (a LIST with attr=list), a known directory a LIST of a few keys, which also
+// shows a file that came beside it (a second one where siblings like name-x are many), anything else
 // one LIST(prefix=name, delimiter=/) that answers file, directory or absent; if a page of siblings (name-*,
 // name.*) sorts before "name/", one more LIST(prefix=name/). What a HEAD or small LIST finds gone is resolved
 // as if nothing were known. Threads: any; callbacks on network threads, or on the caller's on a store error.
@@ -43,6 +44,10 @@ class NameResolver {
   void start(const FlightPtr& flight);
   void ask_file(const FlightPtr& flight, const NameState& state);
   void ask_dir(const FlightPtr& flight, uint64_t ino);
+  void ask_dir_alone(const FlightPtr& flight, uint64_t ino);
+  // The directory is there, with or without an object of its own; `silent`: that is not known.
+  void confirm_dir(const FlightPtr& flight, uint64_t ino, const s3::ListedObject* marker, int64_t asked_at_ns,
+                   bool silent = false);
   void ask_cold(const FlightPtr& flight);
   void on_cold_page(const FlightPtr& flight, int64_t asked_at_ns, s3::ListPage page);
   // Is there any key that starts with `prefix`?

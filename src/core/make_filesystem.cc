@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/bytes.h"
@@ -66,6 +67,13 @@ Result<uint64_t> distrust_below(meta::MetaStore& store) {
   return *next;
 }
 
+// A part larger than a quarter of the memory would hardly ever find room as readahead.
+ReadaheadOptions fitting(ReadaheadOptions readahead, int64_t mem_limit) {
+  constexpr int64_t kUnit = 1 << 20;
+  readahead.max_part = std::clamp(mem_limit / 4 / kUnit * kUnit, kUnit, std::max(readahead.max_part, kUnit));
+  return readahead;
+}
+
 class FilesystemImpl : public Filesystem {
  public:
   FilesystemImpl(const FilesystemParts& parts, const FilesystemOptions& options, uint64_t distrust,
@@ -79,8 +87,8 @@ class FilesystemImpl : public Filesystem {
         space_(parts.store, parts.dir, fds_, budget_),
         inodes_(parts.store, options.prefix),
         fetcher_(parts.s3, pool_, workers_),
-        table_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock}, options.readahead,
-               options.names, distrust),
+        table_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock},
+               fitting(options.readahead, options.mem_limit), options.names, distrust),
         scrubber_(parts.store, table_, parts.clock, options.scrub_interval_s),
         names_(Namespace::make(inodes_, parts.s3, &table_, parts.listener, parts.clock, options.names)) {
     table_.set_namespace(names_.get());

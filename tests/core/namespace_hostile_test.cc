@@ -137,3 +137,25 @@ TEST_CASE("A server that pages in a circle is an error, not a loop") {
   }
   REQUIRE(f.s3.wait_idle());
 }
+
+TEST_CASE("A file that appears beside a known directory is seen by the lookup past the TTL") {
+  NamespaceFixture f;
+  f.put("x/inner");
+  f.put("x-y");
+  CHECK((f.lookup(f.kRoot, "x")->entry.attr.mode & S_IFMT) == S_IFDIR);
+  f.pass_ttl();
+  f.requests();
+  CHECK((f.lookup(f.kRoot, "x")->entry.attr.mode & S_IFMT) == S_IFDIR);
+  CHECK(f.requests() == Count{1, 0, 0});
+  f.put("x", "file");
+  f.pass_ttl();
+  CHECK((f.lookup(f.kRoot, "x")->entry.attr.mode & S_IFMT) == S_IFREG);
+  // Behind a page of siblings the directory itself is asked for.
+  for (int i = 0; i < 30; i++) f.put("z-" + std::to_string(i));
+  f.put("z/inner");
+  CHECK((f.lookup(f.kRoot, "z")->entry.attr.mode & S_IFMT) == S_IFDIR);
+  f.pass_ttl();
+  f.requests();
+  CHECK((f.lookup(f.kRoot, "z")->entry.attr.mode & S_IFMT) == S_IFDIR);
+  CHECK(f.requests() == Count{2, 0, 0});
+}
