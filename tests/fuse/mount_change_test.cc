@@ -1,8 +1,6 @@
 // Changes of names through a real mount: what the kernel learns from the answers, and signals meanwhile.
 #include <dirent.h>
-#include <signal.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 
 #include <cerrno>
@@ -27,25 +25,6 @@ std::set<std::string> names_in(const std::string& path) {
   while (dirent* e = d ? ::readdir(d) : nullptr) out.insert(e->d_name);
   if (d) ::closedir(d);
   return out;
-}
-
-// A child that runs `f` and survives SIGUSR1, without SA_RESTART.
-template <class F>
-pid_t in_child(F&& f) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    struct sigaction sa {};
-    sa.sa_handler = [](int) {};
-    ::sigaction(SIGUSR1, &sa, nullptr);
-    ::_exit(f());
-  }
-  return child;
-}
-
-int exit_code(pid_t child) {
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -42,6 +44,27 @@ inline bool eventually(const std::function<bool()>& condition) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return false;
+}
+
+// A child that runs `f` and survives SIGUSR1, without SA_RESTART.
+template <class F>
+pid_t in_child(F&& f) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close_range(3, ~0u, 0);  // the session's descriptor: with it the child would keep a dead mount waiting
+    struct sigaction sa {};
+    sa.sa_handler = [](int) {};
+    ::sigaction(SIGUSR1, &sa, nullptr);
+    ::_exit(f());
+  }
+  return child;
+}
+
+// -1: killed. -2: still there after ten seconds; the end of the mount frees it.
+inline int exit_code(pid_t child) {
+  int status = -1;
+  if (!eventually([&] { return ::waitpid(child, &status, WNOHANG) == child; })) return -2;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 struct TempDir {

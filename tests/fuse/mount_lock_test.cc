@@ -1,7 +1,5 @@
 // flock(2) and fcntl(2) locks of processes through a real mount, over nodeids.
-#include <signal.h>
 #include <sys/file.h>
-#include <sys/wait.h>
 
 #include <cerrno>
 
@@ -23,14 +21,10 @@ struct flock range(short type, off_t start = 0, off_t length = 0) {
 
 // Runs python with `script`; argv[1] is the file. Its exit code is its answer.
 int python(const std::string& script, const std::string& file) {
-  const pid_t child = ::fork();
-  if (child == 0) {
+  return exit_code(in_child([&] {
     ::execlp("python3", "python3", "-c", script.c_str(), file.c_str(), nullptr);
-    ::_exit(127);
-  }
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return 127;
+  }));
 }
 
 const std::string kTryExclusive = R"(
@@ -115,14 +109,12 @@ TEST_CASE("GETLK names the holder, and a killed one holds nothing", "[lock]") {
   m.fs->add_file(1, "f", "0123456789", true);
   m.mount();
   UniqueFd reader = m.open("f");
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const pid_t child = in_child([&] {
     const int fd = ::open(m.at("f").c_str(), O_RDWR);
     struct flock f = range(F_WRLCK, 3, 4);
-    if (::fcntl(fd, F_SETLK, &f) != 0) ::_exit(1);
-    ::kill(::getpid(), SIGSTOP);
-    ::_exit(0);
-  }
+    if (::fcntl(fd, F_SETLK, &f) != 0) return 1;
+    return ::kill(::getpid(), SIGSTOP);
+  });
   int status = 0;
   ::waitpid(child, &status, WUNTRACED);
   REQUIRE(WIFSTOPPED(status));
@@ -148,35 +140,26 @@ TEST_CASE("who waits for a lock gets it, or the signal, or dies", "[lock]") {
   const bool by_flock = GENERATE(true, false);
   struct flock all = range(F_WRLCK);
   REQUIRE(::fcntl(holder.get(), F_SETLK, &all) == 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    struct sigaction sa {};
-    sa.sa_handler = [](int) {};
-    ::sigaction(SIGUSR1, &sa, nullptr);  // no SA_RESTART
+  const pid_t child = in_child([&] {
     const int fd = ::open(m.at("f").c_str(), O_RDWR);
     struct flock f = range(F_WRLCK);
     const int rc = by_flock ? ::flock(fd, LOCK_EX) : ::fcntl(fd, F_SETLKW, &f);
-    ::_exit(rc == 0 ? 0 : errno);
-  }
+    return rc == 0 ? 0 : errno;
+  });
   REQUIRE(eventually([&] { return m.session->waiting_requests() == 1; }));
-  int status = -1;
   SECTION("gets it") {
     ::flock(holder.get(), LOCK_UN);
     all.l_type = F_UNLCK;
     ::fcntl(holder.get(), F_SETLK, &all);
-    ::waitpid(child, &status, 0);
-    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(exit_code(child) == 0);
   }
   SECTION("interrupted") {
     ::kill(child, SIGUSR1);
-    ::waitpid(child, &status, 0);
-    CHECK(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == EINTR);
+    CHECK(exit_code(child) == EINTR);
   }
   SECTION("killed") {
     ::kill(child, SIGKILL);
-    ::waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status));
+    CHECK(exit_code(child) == -1);
   }
   CHECK(m.session->waiting_requests() == 0);
   // Nothing was given to who had gone: the lock is free once the holder lets go.
