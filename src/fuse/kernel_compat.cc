@@ -89,9 +89,16 @@ Status KernelCompat::attach(fuse_session* session) {
 }
 
 void KernelCompat::configure(fuse_conn_info* conn) {
+  // By `want` as everywhere in this program: fuse_set_feature_flag of 3.17.0 sets want_ext alone, and libfuse
+  // refuses a connection whose init changed both.
+  static_assert(FUSE_CAP_PASSTHROUGH <= UINT32_MAX && FUSE_CAP_PARALLEL_DIROPS <= UINT32_MAX);
+  const auto switch_on = [conn](uint32_t flag) {
+    conn->want |= conn->capable & flag;
+    return (conn->capable & flag) != 0;
+  };
   minor_ = conn->proto_minor;
-  parallel_dirops_ = fuse_set_feature_flag(conn, FUSE_CAP_PARALLEL_DIROPS);
-  if (want_passthrough_ && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+  parallel_dirops_ = switch_on(FUSE_CAP_PARALLEL_DIROPS);
+  if (want_passthrough_ && switch_on(FUSE_CAP_PASSTHROUGH)) {
     conn->max_backing_stack_depth = stack_depth_ - 1;
     asked_ = true;
     offered2_ = kInit2Passthrough;

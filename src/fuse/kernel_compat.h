@@ -1,7 +1,8 @@
 // KernelCompat: the one place that knows which kernel and which libfuse this is.
 //
 // libfuse before 3.17 has no passthrough and never sends PARALLEL_DIROPS, so its INIT reply is patched on the
-// way to the kernel (custom_io); from 3.17 on the native flags are used and the hook compiles away.
+// way to the kernel (custom_io); from 3.17 on the native flags are used and the hook compiles away. That
+// branch was read against the sources of libfuse 3.17 and later, but it is not compile-tested.
 // Passthrough is never assumed: the kernel must offer it, accept it and register a real file of the cache
 // directory. Threads: prepare/attach/configure/finish from the mounting thread or the first worker, before
 // other requests; the rest from any thread. Owns nothing; borrows the session's descriptor. Units: KiB where
