@@ -19,6 +19,7 @@ constexpr int64_t kNsPerS = 1'000'000'000;
 // server's own clock was past that second; the second one covers the rounding of Date.
 constexpr int64_t kSettledS = 2;
 constexpr size_t kMaxEtag = 255;
+constexpr std::string_view kRdevHeader = "x-amz-meta-rdev";  // ours; decimal
 
 // FNV-1a, then a finaliser: equal versions must mean equal bytes, so every bit of the input has to count.
 class VersionHash {
@@ -160,10 +161,14 @@ void take_mode(Inode& inode, const s3::ObjectInfo& info, std::string_view key) {
   const auto mode = static_cast<uint32_t>(header.value_or(0));
   inode.kind = kind_of(info, key, mode);
   inode.kind_known = true;
-  inode.mode = 0;
+  inode.mode = inode.rdev = 0;
   if (!header) {
     // A symlink or special file always has its mode header, so the defaults of file and directory are enough.
     return;
+  }
+  if (inode.kind == Kind::kSpecial) {
+    const std::string* rdev = info.header(kRdevHeader);
+    inode.rdev = rdev == nullptr ? 0 : static_cast<uint32_t>(parse_number(*rdev, 10).value_or(0));
   }
   uint32_t permissions = mode & 07777;
   if ((mode & 0777) == 0) permissions |= inode.kind == Kind::kDirectory ? 0500 : 0400;
@@ -293,13 +298,16 @@ Change apply_marker(Inode& directory, const s3::ListedObject* marker) {
 
 meta::Ext ext_of(const s3::ObjectInfo& info) {
   meta::Ext ext;
+  const std::string* mode = info.header("x-amz-meta-mode");
+  const auto bits = static_cast<uint32_t>(mode == nullptr ? 0 : parse_number(*mode, 10).value_or(0));
+  const bool special = kind_of_mode(bits) == Kind::kSpecial;
   for (const auto& [name, value] : info.headers) {
     static constexpr std::string_view kInRecord[] = {"x-amz-meta-mode",  "x-amz-meta-uid",
                                                      "x-amz-meta-gid",   "x-amz-meta-mtime",
                                                      "x-amz-meta-ctime", "x-amz-meta-atime"};
     bool in_record = false;
     for (const std::string_view known : kInRecord) in_record |= name == known;
-    if (in_record) continue;
+    if (in_record || (special && name == kRdevHeader)) continue;
     if (name == "x-amz-meta-xattr") {
       ext.xattrs = value;
     } else {
@@ -369,6 +377,7 @@ Entry entry_of(uint64_t ino, const Inode& inode, const NamespaceOptions& options
   attr.uid = inode.has_owner && !options.force_uid ? inode.uid : options.default_uid;
   attr.gid = inode.has_owner && !options.force_gid ? inode.gid : options.default_gid;
   attr.rdev = inode.rdev;
+  if ((inode.flags & meta::kUnlinked) != 0) attr.nlink = 0;
   attr.size = directory ? 4096 : inode.kind == Kind::kSymlink ? inode.base_len : inode.size;
   attr.mtime_ns = inode.mtime_ns;
   attr.ctime_ns = inode.ctime_ns;

@@ -57,10 +57,12 @@ Resolved DirRecords::pick(const NameState& state) {
   const bool file = state.has_file() && !state.is_marker();
   if (!file && !state.has_dir()) {
     out.checked_at_ns = std::max(state.file ? state.file->checked_at_ns : 0, state.listed_at_ns);
+    out.pinned = state.file && state.file->checked_at_ns == kPinned;
     return out;
   }
   const Dirent& dirent = file ? *state.file : *state.dir;
   out.found = true;
+  out.pinned = dirent.checked_at_ns == kPinned;
   out.ino = dirent.ino;
   out.inode = file ? *state.file_inode : *state.dir_inode;
   out.dirent_checked_at_ns = dirent.checked_at_ns;
@@ -240,8 +242,13 @@ void DirRecords::remove_locked(uint64_t parent, const std::string& tail, int64_t
     c_.store().apply(std::move(batch));
     return;
   }
-  if (directory) DirCollector::condemn(ino, batch);
-  c_.inodes.remove(ino, std::move(batch));
+  if (directory) {
+    DirCollector::condemn(ino, batch);
+    // Something below it is on its way to S3: with it the directory will be there again.
+    if (!c_.inodes.pins().remove_unless_pinned(ino, std::move(batch))) return;
+  } else {
+    c_.inodes.remove(ino, std::move(batch));
+  }
   notices.changed(ino);
   notices.removed(parent, tail.substr(0, tail.size() - (directory ? 1 : 0)));
 }

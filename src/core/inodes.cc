@@ -38,14 +38,16 @@ Result<Inode> Inodes::get(uint64_t ino) {
   return std::move(*inode);
 }
 
-Result<Inode> Inodes::update(uint64_t ino, const Change& change) {
+Result<Inode> Inodes::update(uint64_t ino, const Change& change) { return update(ino, change, nullptr); }
+
+Result<Inode> Inodes::update(uint64_t ino, const Change& change, meta::MetaStore::Durable durable) {
   MutexLock lock(stripe(ino));
   auto inode = get(ino);
   if (!inode.ok()) return inode;
   meta::Batch batch;
   if (!change(*inode, batch)) return inode;
   batch.put(Table::kInode, meta::id_key(ino), inode->encode());
-  store_.apply(std::move(batch));
+  store_.apply(std::move(batch), std::move(durable));
   return inode;
 }
 
@@ -94,6 +96,17 @@ Result<std::string> Inodes::key_of(uint64_t ino, const Inode& inode) {
   }
   if (inode.kind == meta::Kind::kDirectory) key += '/';
   return key;
+}
+
+bool Inodes::is_below(uint64_t ino, uint64_t dir) {
+  for (int depth = 0; depth <= kMaxDepth; depth++) {
+    if (ino == dir) return true;
+    if (ino == meta::kRootIno) return false;
+    const auto inode = get(ino);
+    if (!inode.ok()) return false;
+    ino = inode->parent;
+  }
+  return false;
 }
 
 Result<std::string> Inodes::child_key(uint64_t parent, std::string_view name) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/sync.h"
+#include "core/pins.h"
 #include "meta/meta_store.h"
 #include "meta/records.h"
 
@@ -31,6 +32,9 @@ class Inodes {
   // record as it stands afterwards. `change` must not call Inodes.
   using Change = std::function<bool(meta::Inode& inode, meta::Batch& batch)>;
   Result<meta::Inode> update(uint64_t ino, const Change& change);
+  // As update(), with a word about the disk: `durable` runs as MetaStore::apply() has it, or not at all when
+  // `change` said false or an error is returned.
+  Result<meta::Inode> update(uint64_t ino, const Change& change, meta::MetaStore::Durable durable);
 
   // Removes the record and what hangs on it (ext, dir) under the inode's lock, so that an update() in flight
   // finds nothing instead of bringing the record back. `batch` is applied with it, atomically.
@@ -44,8 +48,14 @@ class Inodes {
   Result<std::string> key_of(uint64_t ino);
   // The same where the inode's record is at hand. REQUIRES: ino is not the root's.
   Result<std::string> key_of(uint64_t ino, const meta::Inode& inode);
+  // Whether `ino` is `dir` or somewhere below it.
+  bool is_below(uint64_t ino, uint64_t dir);
   // Key of the child `name` of a directory, without a trailing '/'.
   Result<std::string> child_key(uint64_t parent, std::string_view name);
+
+  // One lock a directory (striped) for its dirents. Lock order: directory -> Pins -> inode.
+  Mutex& dir_lock(uint64_t ino) { return dir_locks_[ino % dir_locks_.size()]; }
+  Pins& pins() { return pins_; }
 
  private:
   void remove_locked(uint64_t ino, meta::Batch batch);
@@ -54,6 +64,8 @@ class Inodes {
   meta::MetaStore& store_;
   const std::string prefix_;
   std::array<Mutex, 256> stripes_;
+  std::array<Mutex, 256> dir_locks_;
+  Pins pins_{*this};
 };
 
 }  // namespace s3cache::core

@@ -70,15 +70,24 @@ void HeadPool::send_head(const Question& question) {
   if (promote) c_.s3.promote(request);
 }
 
+std::string HeadPool::current_key(const Question& question) {
+  auto key = c_.inodes.key_of(question.ino);
+  if (!key.ok()) return question.key;
+  // s3fs keeps the attributes of a bucket's root in an object with the key "/".
+  return key->empty() ? "/" : std::move(*key);
+}
+
 void HeadPool::answer(const Question& question, int64_t asked_at_ns, Result<s3::ObjectInfo> info) {
   bool overtaken = false;
   Result<Inode> result = Error{Code::kIo, ""};
-  if (info.ok()) {
+  if (info.is(Code::kNotFound) && question.tries < kMaxRetries && current_key(question) != question.key) {
+    overtaken = true;  // renamed meanwhile
+  } else if (info.ok()) {
     const meta::Ext ext = ext_of(*info);
     result = records_.update(question.ino, asked_at_ns, &ext, [&](Inode& inode, bool late) {
       Inode copy = inode;
       const Change change = apply_head(copy, *info, question.key, c_.options);
-      overtaken = late && change == Change::kContent && question.tries < kMaxRetries;
+      overtaken = late && change != Change::kNone && question.tries < kMaxRetries;
       if (overtaken) return Change::kNone;
       inode = std::move(copy);
       return change;
@@ -94,7 +103,9 @@ void HeadPool::answer(const Question& question, int64_t asked_at_ns, Result<s3::
   } else {
     result = info.error();
   }
-  if (overtaken) return send_head({question.ino, question.key, question.priority, question.tries + 1});
+  if (overtaken) {
+    return send_head({question.ino, current_key(question), question.priority, question.tries + 1});
+  }
   complete(question.ino, result);
 }
 

@@ -70,6 +70,7 @@ class HeadPool {
   };
 
   void send_head(const Question& question);
+  std::string current_key(const Question& question);
   void answer(const Question& question, int64_t asked_at_ns, Result<s3::ObjectInfo> info);
   void complete(uint64_t ino, const Result<meta::Inode>& result);
   void pump();

@@ -194,6 +194,9 @@ void NameResolver::ask_unlisted_file(const FlightPtr& flight, ServerWord word, i
 }
 
 void NameResolver::settle(const FlightPtr& flight, const ServerWord& word, int64_t asked_at_ns) {
+  // A directory above was renamed meanwhile: the answer is about another place.
+  const auto key = c_.inodes.child_key(flight->parent, flight->name);
+  if (key.ok() && *key != flight->key) return start(flight);
   finish(flight, records_.settle(flight->parent, flight->name, word, asked_at_ns));
 }
 

@@ -47,7 +47,7 @@ NamespaceImpl::Verdict NamespaceImpl::judge(uint64_t parent, std::string_view na
     return {c_.fresh(resolved.checked_at_ns) ? Verdict::What::kFound : Verdict::What::kAsk,
             std::move(resolved)};
   }
-  const bool absent = c_.options.negative_cache && c_.fresh(resolved.checked_at_ns);
+  const bool absent = resolved.pinned || (c_.options.negative_cache && c_.fresh(resolved.checked_at_ns));
   return {absent ? Verdict::What::kAbsent : Verdict::What::kAsk, std::move(resolved)};
 }
 
@@ -119,6 +119,20 @@ void NamespaceImpl::lookup_name(Caller caller, uint64_t parent, std::string_view
     return reply(Error{Code::kNameTooLong, "a key of over 1,024 bytes"});
   }
   resolve_cold(question, parent, std::string(name), std::move(reply));
+}
+
+void NamespaceImpl::locate(uint64_t parent, std::string_view name, Callback<LookupReply> done) {
+  if (name.size() > kMaxName) return done(Error{Code::kNameTooLong, "a name of over 255 bytes"});
+  if (!nameable(name)) return done(LookupReply{false, {}, 0});
+  const auto state = records_.load(parent, name);
+  if (!state.ok()) return done(state.error());
+  Verdict verdict = judge(parent, name, *state);
+  if (verdict.what != Verdict::What::kAsk) return done(reply_of(verdict.resolved));
+  resolver_.resolve(parent, name, NameResolver::How::kJoin,
+                    [this, done = std::move(done)](const Result<Resolved>& resolved) {
+                      if (!resolved.ok()) return done(resolved.error());
+                      done(reply_of(*resolved));
+                    });
 }
 
 void NamespaceImpl::keep_alive(const Resolved& resolved) {
@@ -222,15 +236,20 @@ void NamespaceImpl::entry_by_ino(const Question& question, uint64_t ino, bool fo
   if (!inode.ok()) return done(Error{Code::kStale, inode.error().message});
   if (ino == meta::kRootIno) {
     const int64_t now = c_.now();
-    return with_attributes(question, Resolved{true, ino, *inode, now, now}, std::move(done));
+    return with_attributes(question, Resolved{true, false, ino, *inode, now, now}, std::move(done));
   }
+  if ((inode->flags & meta::kUnlinked) != 0) return done(Resolved{true, true, ino, *inode, kPinned, kPinned});
   c_.dir_use.touch(inode->parent, c_.now());
   const auto state = records_.load(inode->parent, inode->name);
   if (!state.ok()) return done(state.error());
   Question asked = question;
   if (question.counts) asked = arrive(question.caller, inode->parent, inode->name);
   Verdict verdict = judge(inode->parent, inode->name, *state);
-  if (!force && verdict.what == Verdict::What::kFound && verdict.resolved.ino == ino) {
+  if (verdict.resolved.pinned && !verdict.resolved.found) {
+    return done(Error{Code::kNotFound, "inode " + std::to_string(ino) + " was removed"});
+  }
+  const bool asks = force && !verdict.resolved.pinned;
+  if (!asks && verdict.what == Verdict::What::kFound && verdict.resolved.ino == ino) {
     keep_alive(verdict.resolved);
     return with_attributes(asked, std::move(verdict.resolved), std::move(done));
   }

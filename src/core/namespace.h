@@ -98,6 +98,10 @@ class Namespace {
   virtual ~Namespace() = default;
 
   virtual void lookup(Caller caller, uint64_t parent, std::string_view name, Callback<LookupReply> done) = 0;
+  // As lookup, for changes of the name alone: a regular file's attributes may be unknown still.
+  virtual void locate(uint64_t parent, std::string_view name, Callback<LookupReply> done) {
+    lookup({}, parent, name, std::move(done));
+  }
   // Attributes within the TTL, from the server past it (a HEAD for a file).
   virtual void getattr(Caller caller, uint64_t ino, Callback<Entry> done) = 0;
   // Asks the server now, whatever the TTL says (O_DIRECT open, a 412 on a GET).

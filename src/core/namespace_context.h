@@ -1,13 +1,13 @@
 // NsContext: what the parts of the Namespace share: collaborators, options, clock rules, counters, directory
 // locks.
 //
-// Threads: any; the counters are atomics, the directory locks a striped table. Lock order: directory -> inode
-// (inside Inodes). At most one directory lock is held at a time (a second one by try_lock only). Nothing is
-// called back under one: what a change has to tell the listener is gathered in Notices and sent afterwards.
-// Units: UNIX ns.
+// Threads: any; the counters are atomics, the directory locks are those of Inodes. Lock order: directory ->
+// inode (inside Inodes). At most one directory lock is held at a time (a second one by try_lock, or for a
+// rename by DirPairLock). Nothing is called back under one: what a change has to tell the listener is gathered
+// in Notices and sent afterwards. Units: UNIX ns.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -39,11 +39,10 @@ struct NsContext {
   std::atomic<bool> said_unnameable{false};
   // The server was seen to list out of order: listings are trusted as a whole only.
   std::atomic<bool> unordered{false};
-  std::array<Mutex, 256> dir_locks{};
   DirUse dir_use{};
 
   meta::MetaStore& store() { return inodes.store(); }
-  Mutex& dir_lock(uint64_t ino) { return dir_locks[ino % dir_locks.size()]; }
+  Mutex& dir_lock(uint64_t ino) { return inodes.dir_lock(ino); }
   int64_t now() const { return clock.wall_ns(); }
 
   // A word of the server of that time still counts. A time in the future is a clock that was set back: not
@@ -60,6 +59,26 @@ struct NsContext {
 
  private:
   static constexpr int64_t kClockSlackNs = 1'000'000'000;
+};
+
+// The locks of two directories, which may be one.
+class DirPairLock {
+ public:
+  DirPairLock(NsContext& context, uint64_t a, uint64_t b) NO_THREAD_SAFETY_ANALYSIS
+      : first_(std::min(&context.dir_lock(a), &context.dir_lock(b))),
+        second_(std::max(&context.dir_lock(a), &context.dir_lock(b))) {
+    first_->lock();
+    if (second_ != first_) second_->lock();
+  }
+  ~DirPairLock() NO_THREAD_SAFETY_ANALYSIS {
+    if (second_ != first_) second_->unlock();
+    first_->unlock();
+  }
+  DirPairLock(const DirPairLock&) = delete;
+  DirPairLock& operator=(const DirPairLock&) = delete;
+
+ private:
+  Mutex *const first_, *const second_;  // by address: stripes of one table
 };
 
 // What the kernel has to hear once the locks are dropped.
@@ -84,6 +103,7 @@ class Notices {
 // A name as far as it is known. Not found is an answer too.
 struct Resolved {
   bool found = false;
+  bool pinned = false;  // a change of this mount is on its way: nobody is asked
   uint64_t ino = 0;
   meta::Inode inode;
   int64_t checked_at_ns = 0;         // the last word of the server on the name, by whichever way it came

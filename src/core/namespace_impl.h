@@ -24,6 +24,7 @@ class NamespaceImpl : public Namespace {
                 Clock& clock, const NamespaceOptions& options);
 
   void lookup(Caller caller, uint64_t parent, std::string_view name, Callback<LookupReply> done) override;
+  void locate(uint64_t parent, std::string_view name, Callback<LookupReply> done) override;
   void getattr(Caller caller, uint64_t ino, Callback<Entry> done) override;
   void revalidate(uint64_t ino, Callback<Entry> done) override;
   void expire(uint64_t ino) override;

@@ -127,8 +127,7 @@ std::string Ext::encode() const {
   put_bytes16(out, std::string_view(symlink).substr(0, kMaxLength));
   put_bytes16(out, std::string_view(xattrs).substr(0, kMaxLength));
   for (const auto& [name, value] : headers) {
-    if (name.size() > kMaxValue || value.size() > kMaxValue) break;
-    if (out.size() + 4 + name.size() + value.size() > kMaxValue) break;
+    if (out.size() + 4 + name.size() + value.size() > kMaxExt) break;
     put_bytes16(out, name);
     put_bytes16(out, value);
   }

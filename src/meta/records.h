@@ -3,7 +3,8 @@
 // Every value starts with a version byte; decode() answers nullopt for another version, a short or an
 // overlong record (the caller treats that record as absent, except in kJournal and kDirty, which go to the
 // quarantine). No value is over 1,900 bytes (LMDB keeps it on the page), except an Ext with a longer symlink
-// target or xattrs: those are never cut, and LMDB gives them pages of their own. Integers are big-endian.
+// target, xattrs or headers and an Intent of long keys: those are never cut, and LMDB gives them pages of
+// their own. Integers are big-endian.
 // Threads: pure functions. Units: bytes, UNIX nanoseconds (_ns) or seconds (_s).
 #pragma once
 
@@ -21,6 +22,7 @@ namespace s3cache::meta {
 
 inline constexpr uint64_t kRootIno = 1;
 inline constexpr size_t kMaxValue = 1900;
+inline constexpr size_t kMaxExt = 16'384;  // all the headers a client hands out (8 KiB) are kept: copies replay them
 
 enum class Kind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2, kSpecial = 3 };
 
@@ -31,6 +33,9 @@ enum class AttrSource : uint8_t {
   kHeadYoung = 2,  // as kHead, but the server's Date was < LastModified + 2 s: asked once more past the TTL
   kLocal = 3,      // set here, upload pending
 };
+
+// Inode::flags: it has no name any more and is kept for those who have it open.
+inline constexpr uint32_t kUnlinked = 1;
 
 // A name in a directory. ino 0: known to be absent (a negative entry).
 struct Dirent {
@@ -72,7 +77,7 @@ struct Ext {
   std::string symlink;                                       // target
   std::string xattrs;                                        // the raw x-amz-meta-xattr value
   std::vector<std::pair<std::string, std::string>> headers;  // kept headers
-  std::string encode() const;  // drops headers from the end until it fits kMaxValue
+  std::string encode() const;  // drops headers from the end until it fits kMaxExt
   static std::optional<Ext> decode(std::string_view v);
 };
 
@@ -100,6 +105,31 @@ struct File {
   static std::optional<File> decode(std::string_view v);
 };
 
+// A change of names or attributes that is not on S3 yet, or not wholly. Replayed in the order of the keys.
+struct Intent {
+  // Stable on disk: never renumber.
+  enum class Op : uint8_t {
+    kCreate = 0,      // a new file; its draft brings it to S3
+    kMake = 1,        // mkdir, mknod, symlink: PUT of `key`
+    kRemove = 2,      // DELETE of `key`, if it still is the version `etag`
+    kAttributes = 3,  // the record's attributes are to be written to the object
+    kRename = 4,      // one file: COPY of `key` to `new_key`, then a kRemove takes its place
+    kRenameTree = 5,  // a directory: every key below `key`
+  };
+  Op op = Op::kCreate;
+  uint8_t stage = 0;      // of kRenameTree: 0 copying, 1 copied, the source goes, 2 failed, the copies go
+  bool promised = false;  // the caller was told that it is done: carried out, never taken back
+  bool is_dir = false;
+  uint64_t ino = 0, parent = 0, new_parent = 0;
+  std::string name, new_name;  // last components
+  std::string key, new_key;    // of S3, with the mount's prefix
+  std::string etag;            // the version it was decided on; empty: not known
+  int64_t last_modified_s = 0;
+  int64_t made_at_ns = 0;
+  std::string encode() const;  // up to 2.9 KB: two keys and two names are never cut
+  static std::optional<Intent> decode(std::string_view v);
+};
+
 // Validity of 4 KiB pages in one 32 MiB chunk: 8,192 bits, bit i of byte i/8 (LSB first). A full chunk is one
 // byte on disk. REQUIRES: encode: bits.size() == 1024.
 std::string encode_bitmap(std::string_view bits);
@@ -121,7 +151,7 @@ struct DirentKey {
   bool directory;
 };
 std::optional<DirentKey> parse_dirent_key(std::string_view key);
-std::string id_key(uint64_t id);                      // kInode, kExt, kDir, kFile, kTrash
+std::string id_key(uint64_t id);                      // kInode, kExt, kDir, kFile, kTrash, kJournal
 std::string chunk_key(uint64_t fid, uint32_t chunk);  // kMap, kCrc
 
 // Whether this program can have written the record: its key has the table's form and its value decodes. Costs

@@ -16,6 +16,7 @@ using s3cache::meta::Dir;
 using s3cache::meta::Dirent;
 using s3cache::meta::Ext;
 using s3cache::meta::File;
+using s3cache::meta::Intent;
 using s3cache::meta::Inode;
 
 void require(bool ok) {
@@ -31,7 +32,7 @@ void round_trip(std::string_view v) {
   require(again.has_value());
   require(again->encode() == encoded);
   // All but Ext, which may drop headers, have one form only.
-  if (v.size() <= s3cache::meta::kMaxValue) require(encoded == v);
+  if (v.size() <= s3cache::meta::kMaxExt) require(encoded == v);
 }
 
 void bitmap(std::string_view v) {
@@ -54,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::unique_ptr<char[]> exact(new char[size - 1]);
   for (size_t i = 1; i < size; ++i) exact[i - 1] = static_cast<char>(data[i]);
   const std::string_view v(exact.get(), size - 1);
-  switch (data[0] % 8) {
+  switch (data[0] % 9) {
     case 0:
       round_trip<Dirent>(v);
       break;
@@ -76,8 +77,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 6:
       bitmap(v);
       break;
-    default:
+    case 7:
       dirent_key(v);
+      break;
+    default:
+      round_trip<Intent>(v);
       break;
   }
   return 0;
