@@ -1,7 +1,8 @@
 // Delayed: runs functions after a while, on one thread of its own: gathering times, back-off.
 //
 // Real time, not Clock: nothing that depends on it is a promise. Threads: any; functions run one at a time on
-// the thread, in the order of their times, and must not block. stop() drops what is left and joins. Units: ms.
+// the thread, in the order of their times, and must not block. stop() drops what is left and joins. Units:
+// ms.
 #pragma once
 
 #include <chrono>

@@ -42,7 +42,9 @@ void DeleteBatcher::on_time() {
       timed_ = false;
       return;
     }
-    left = std::min(last_ms_ + kQuietMs, first_ms_ + kLongestMs) - steady_ms();
+    const int64_t now = steady_ms();
+    const int64_t quiet = announced_ > 0 ? now + kQuietMs : last_ms_ + kQuietMs;
+    left = std::min(quiet, first_ms_ + kLongestMs) - now;
     if (left <= 0) {
       timed_ = false;
       due_ = true;
@@ -50,6 +52,17 @@ void DeleteBatcher::on_time() {
   }
   if (left > 0) return wait(left);
   pump();
+}
+
+void DeleteBatcher::announce() {
+  MutexLock lock(mu_);
+  announced_++;
+}
+
+void DeleteBatcher::announced_came() {
+  MutexLock lock(mu_);
+  announced_--;
+  last_ms_ = steady_ms();
 }
 
 void DeleteBatcher::flush() {
@@ -76,7 +89,8 @@ void DeleteBatcher::pump() {
     }
     std::set<uint64_t> dirs;
     for (const Item& item : *items) dirs.insert(item.dir);
-    before_({dirs.begin(), dirs.end()}, [this, items] { send(items); });
+    send(items);
+    sent_({dirs.begin(), dirs.end()});
   }
 }
 

@@ -1,10 +1,10 @@
 // DeleteBatcher: deletions of single keys, sent together.
 //
-// Nobody waits for a deletion (its intent is durable), so keys gather until none came for 50 ms, at most 250 ms
-// or 1,000 keys; flush() sends what there is, for those who do wait: a new object of the same key, settle().
-// `rm -rf` of a small directory is then one request. At most four batches are on their way. Threads: any;
-// callbacks on network threads, or on the thread of Delayed. Borrows the client, which is shut down first.
-// Errors: each key's own, or that of its batch; nothing is repeated here.
+// Nobody waits for a deletion (its intent is durable), so keys gather until none came for 50 ms, at most a
+// second or 1,000 keys; flush() sends what there is, for those who do wait: a new object of the same key,
+// settle(). `rm -rf` of a small directory is then one request. At most four batches are on their way.
+// Threads: any; callbacks on network threads, or on the thread of Delayed. Borrows the client, which is shut
+// down first. Errors: each key's own, or that of its batch; nothing is repeated here.
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,22 @@ namespace s3cache::core {
 class DeleteBatcher {
  public:
   using Done = std::function<void(Status)>;
-  // Called before a batch goes out, with the directories its keys were in; `go` sends it.
-  using Before = std::function<void(const std::vector<uint64_t>& dirs, std::function<void()> go)>;
+  // Called when a batch went out, with the directories its keys were in.
+  using Sent = std::function<void(const std::vector<uint64_t>& dirs)>;
 
-  DeleteBatcher(s3::S3Client& s3, Delayed& delayed, Before before)
-      : s3_(s3), delayed_(delayed), before_(std::move(before)) {}
+  DeleteBatcher(s3::S3Client& s3, Delayed& delayed, Sent sent)
+      : s3_(s3), delayed_(delayed), sent_(std::move(sent)) {}
 
   void add(s3::DeleteItem item, uint64_t dir, Done done) EXCLUDES(mu_);
   void flush() EXCLUDES(mu_);
+  // A key is coming as soon as its record is on the disk: a batch waits for it.
+  void announce() EXCLUDES(mu_);
+  void announced_came() EXCLUDES(mu_);
 
  private:
   static constexpr size_t kMaxKeys = 1000;
   static constexpr int kMaxBatches = 4;
-  static constexpr int64_t kQuietMs = 50, kLongestMs = 250;
+  static constexpr int64_t kQuietMs = 50, kLongestMs = 1000;
 
   struct Item {
     s3::DeleteItem item;
@@ -50,10 +53,11 @@ class DeleteBatcher {
 
   s3::S3Client& s3_;
   Delayed& delayed_;
-  const Before before_;
+  const Sent sent_;
   Mutex mu_;
   std::vector<Item> gathered_ GUARDED_BY(mu_);
   int64_t first_ms_ GUARDED_BY(mu_) = 0, last_ms_ GUARDED_BY(mu_) = 0;  // when gathered_ began and grew
+  int announced_ GUARDED_BY(mu_) = 0;
   bool timed_ GUARDED_BY(mu_) = false;
   bool due_ GUARDED_BY(mu_) = false;  // gathered_ goes out as soon as a batch may
   int under_way_ GUARDED_BY(mu_) = 0;

@@ -52,7 +52,7 @@ void InodeQueue::run_all(std::vector<uint64_t> places, std::vector<uint64_t> sco
     }
     places = std::move(request.places);
     auto start = [this, places, job = std::move(request.job)] {
-      job(Turn(nullptr, [this, places](void*) {
+      job(Turn(this, [this, places](void*) {
         for (const uint64_t place : places) leave(place);
       }));
     };
@@ -72,6 +72,12 @@ void InodeQueue::run_all(std::vector<uint64_t> places, std::vector<uint64_t> sco
 bool InodeQueue::busy(uint64_t place) {
   MutexLock lock(mu_);
   return waiting_.contains(place);
+}
+
+bool InodeQueue::busy_behind(uint64_t place) {
+  MutexLock lock(mu_);
+  const auto it = waiting_.find(place);
+  return it != waiting_.end() && !it->second.empty();
 }
 
 void InodeQueue::leave(uint64_t place) {
@@ -116,7 +122,8 @@ void InodeQueue::open_gate(uint64_t gate) {
   std::vector<Request> parked;
   {
     MutexLock lock(mu_);
-    const auto it = std::find_if(gates_.begin(), gates_.end(), [gate](const Gate& g) { return g.id == gate; });
+    const auto it =
+        std::find_if(gates_.begin(), gates_.end(), [gate](const Gate& g) { return g.id == gate; });
     if (it == gates_.end()) return;
     parked = std::move(it->parked);
     gates_.erase(it);

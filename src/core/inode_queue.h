@@ -2,10 +2,10 @@
 //
 // An asynchronous mutex by ino, in the order of the calls. A job starts at once, on the caller's thread, when
 // nothing of its inode is under way, else when its turn comes, on the thread that ended the job before it. It
-// ends when the last copy of its Turn is gone. A job may need several places: it takes all of them at the time
-// of the call and starts when it has the last one, so jobs cannot wait for each other in a circle. A place may
-// also be a key of S3 (key_place): whoever makes an object there comes after the deletion that was asked for
-// earlier.
+// ends when the last copy of its Turn is gone. A job may need several places: it takes all of them at the
+// time of the call and starts when it has the last one, so jobs cannot wait for each other in a circle. A
+// place may also be a key of S3 (key_place): whoever makes an object there comes after the deletion that was
+// asked for earlier.
 //
 // A gate holds up everything at or below one directory while that directory is renamed: new jobs wait for its
 // opening and then find their places anew, so they compute their keys when they run. Threads: any; no lock is
@@ -34,6 +34,8 @@ class InodeQueue {
   // `scope`: inodes that the job does not change but whose gates hold it up (the directory it writes into).
   void run_all(std::vector<uint64_t> places, std::vector<uint64_t> scope, Job job) EXCLUDES(mu_);
   bool busy(uint64_t place) EXCLUDES(mu_);
+  // Somebody waits for it.
+  bool busy_behind(uint64_t place) EXCLUDES(mu_);
 
   static uint64_t key_place(std::string_view key);  // never an ino
   static bool is_ino(uint64_t place) { return (place >> 63) == 0; }

@@ -44,8 +44,10 @@ Result<std::vector<Journal::Entry>> Journal::scan() {
       batch.erase(Table::kJournal, key);
     }
     store_.apply(std::move(batch));
-    log::error("{} records of the journal cannot be read and were set aside: the changes they stood for were not made",
-               bad.size());
+    log::error(
+        "{} records of the journal cannot be read and were set aside: the changes they stood for were not "
+        "made",
+        bad.size());
   }
   return out;
 }

@@ -183,6 +183,8 @@ void ListingMerge::vanish(const Existing& existing, Work& work) {
   }
   if (existing.tail.back() == '/') {
     if (marker_names_.contains(existing.tail.substr(0, existing.tail.size() - 1))) return;
+    // What is on its way into it makes it exist there too.
+    if (c_.inodes.pins().below(existing.dirent.ino)) return;
   }
   gone_[existing.tail] = work.asked_at_ns;
   work.out.gone.push_back(existing.tail);

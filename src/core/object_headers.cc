@@ -92,7 +92,8 @@ s3::SentHeaders object_headers(const Inode& inode, const Ext& ext, std::string_v
   s3::SentHeaders out;
   const std::string* type = kept(ext, "content-type");
   const bool directory = key.ends_with('/');
-  out.emplace_back("content-type", type == nullptr || directory ? content_type_of(key, options.mime_file) : *type);
+  out.emplace_back("content-type",
+                   type == nullptr || directory ? content_type_of(key, options.mime_file) : *type);
   put_attributes(out, inode);
   if (!ext.xattrs.empty()) out.emplace_back("x-amz-meta-xattr", ext.xattrs);
   const auto written = [&out](const std::string& name) {
@@ -105,13 +106,20 @@ s3::SentHeaders object_headers(const Inode& inode, const Ext& ext, std::string_v
   return out;
 }
 
+s3::SentHeaders mount_headers(const Ext& ext, const UploadOptions& options) {
+  s3::SentHeaders out;
+  put_options(out, ext, options);
+  return out;
+}
+
 Status check_user_metadata(const s3::SentHeaders& headers) {
   size_t bytes = 0;
   for (const auto& [name, value] : headers) {
     if (name.starts_with(kMetaPrefix)) bytes += name.size() - kMetaPrefix.size() + value.size();
   }
   if (bytes <= kMaxUserMetadata) return {};
-  return Error{Code::kNoSpace, fmt::format("{} bytes of attributes, an object takes {}", bytes, kMaxUserMetadata)};
+  return Error{Code::kNoSpace,
+               fmt::format("{} bytes of attributes, an object takes {}", bytes, kMaxUserMetadata)};
 }
 
 void rename_headers(Ext& ext, std::string_view key, const UploadOptions& options) {

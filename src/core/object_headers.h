@@ -2,11 +2,11 @@
 //
 // Byte for byte what s3fs writes (mode, uid, gid in decimal; times as SECONDS.NNNNNNNNN; xattrs as
 // percent-encoded JSON), plus every kept header of the object (Cache-Control, Content-Encoding, foreign
-// x-amz-meta-*, ...), which s3fs loses. What an object does not say (no mode, no owner: the mount's default is
-// shown) is not written either. Two things s3fs does not do: an object's own Content-Type stays (s3fs goes by the
-// name at every chmod, which turns a web page without extension into a download), and a device's number goes
-// into x-amz-meta-rdev, which other readers ignore. Threads: pure functions, but for the mime table, which is
-// read once.
+// x-amz-meta-*, ...), which s3fs loses. What an object does not say (no mode, no owner: the mount's default
+// is shown) is not written either. Two things s3fs does not do: an object's own Content-Type stays (s3fs goes
+// by the name at every chmod, which turns a web page without extension into a download), and a device's
+// number goes into x-amz-meta-rdev, which other readers ignore. Threads: pure functions, but for the mime
+// table, which is read once.
 #pragma once
 
 #include <map>
@@ -46,11 +46,15 @@ std::string content_type_of(std::string_view key, const std::string& mime_file);
 s3::SentHeaders object_headers(const meta::Inode& inode, const meta::Ext& ext, std::string_view key,
                                const UploadOptions& options);
 
+// The part of object_headers() that is the mount's, not the object's: storage class (the object's own, if the
+// mount has none), ACL, encryption.
+s3::SentHeaders mount_headers(const meta::Ext& ext, const UploadOptions& options);
+
 // kNoSpace: more user metadata than S3 takes.
 Status check_user_metadata(const s3::SentHeaders& headers);
 
-// The kept headers of a file that leaves `key` for another name: a Content-Type that follows from the old name, or
-// says nothing, is left out, so that the new name decides; any other stays.
+// The kept headers of a file that leaves `key` for another name: a Content-Type that follows from the old
+// name, or says nothing, is left out, so that the new name decides; any other stays.
 void rename_headers(meta::Ext& ext, std::string_view key, const UploadOptions& options);
 
 // The value of x-amz-meta-xattr. Empty: no attributes. Sorted; as s3fs, but that a name's quotes, backslashes

@@ -1,8 +1,8 @@
 // Pins: which directories have names that S3 does not know as they are here.
 //
 // A pinned dirent (checked_at kPinned) is a change on its way. Its directory must not vanish from the records
-// meanwhile, whatever a listing says: the change, and with it somebody's bytes, would go too. So a directory is
-// only removed through remove_unless_pinned, and a name is only pinned while its directory is there; both
+// meanwhile, whatever a listing says: the change, and with it somebody's bytes, would go too. So a directory
+// is only removed through remove_unless_pinned, and a name is only pinned while its directory is there; both
 // under one lock. Threads: any. Lock order: directory -> Pins -> inode. Owns: counts by directory, of this
 // mount; the journal brings them back. Errors: kNotFound (the directory is gone).
 #pragma once

@@ -22,7 +22,8 @@ namespace s3cache::meta {
 
 inline constexpr uint64_t kRootIno = 1;
 inline constexpr size_t kMaxValue = 1900;
-inline constexpr size_t kMaxExt = 16'384;  // all the headers a client hands out (8 KiB) are kept: copies replay them
+inline constexpr size_t kMaxExt =
+    16'384;  // all the headers a client hands out (8 KiB) are kept: copies replay them
 
 enum class Kind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2, kSpecial = 3 };
 

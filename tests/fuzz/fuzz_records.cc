@@ -16,8 +16,8 @@ using s3cache::meta::Dir;
 using s3cache::meta::Dirent;
 using s3cache::meta::Ext;
 using s3cache::meta::File;
-using s3cache::meta::Intent;
 using s3cache::meta::Inode;
+using s3cache::meta::Intent;
 
 void require(bool ok) {
   if (!ok) std::abort();

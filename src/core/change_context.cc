@@ -1,0 +1,101 @@
+#include "core/change_context.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/namespace_names.h"
+
+namespace s3cache::core {
+
+using meta::Inode;
+using meta::Table;
+
+uint64_t Ledger::begin() {
+  MutexLock lock(mu_);
+  under_way_.insert(++last_);
+  return last_;
+}
+
+void Ledger::end(uint64_t change) {
+  std::vector<std::function<void()>> done;
+  {
+    MutexLock lock(mu_);
+    under_way_.erase(change);
+    const uint64_t oldest = under_way_.empty() ? UINT64_MAX : *under_way_.begin();
+    while (!waiting_.empty() && waiting_.begin()->first < oldest) {
+      done.push_back(std::move(waiting_.begin()->second));
+      waiting_.erase(waiting_.begin());
+    }
+  }
+  for (const auto& call : done) call();
+}
+
+void Ledger::when_settled(std::function<void()> done) {
+  {
+    MutexLock lock(mu_);
+    if (!under_way_.empty()) {
+      waiting_.emplace(last_, std::move(done));
+      return;
+    }
+  }
+  done();
+}
+
+void ChangeContext::locate(uint64_t parent, const std::string& name, Callback<Place> done) {
+  names.locate(parent, name, [this, done = std::move(done)](const Result<LookupReply>& reply) {
+    if (!reply.ok()) return done(reply.error());
+    Place place;
+    if (!reply->found) return done(place);
+    auto inode = ns.inodes.get(reply->entry.attr.ino);
+    if (inode.is(Code::kNotFound)) return done(place);
+    if (!inode.ok()) return done(inode.error());
+    place.found = true;
+    place.ino = reply->entry.attr.ino;
+    place.inode = std::move(*inode);
+    done(place);
+  });
+}
+
+Result<std::string> ChangeContext::key_for(uint64_t parent, const std::string& name, bool is_dir) {
+  if (name.size() > kMaxName) return Error{Code::kNameTooLong, "a name of over 255 bytes"};
+  if (!nameable(name)) return Error{Code::kInvalid, "\"" + name + "\" is no name for a file"};
+  const auto directory = ns.inodes.get(parent);
+  if (!directory.ok()) return Error{Code::kStale, directory.error().message};
+  if (directory->kind != meta::Kind::kDirectory) return Error{Code::kNotDirectory, directory->name};
+  if ((directory->flags & meta::kUnlinked) != 0)
+    return Error{Code::kNotFound, directory->name + " was removed"};
+  auto key = ns.inodes.child_key(parent, name);
+  if (!key.ok()) return Error{Code::kStale, key.error().message};
+  if (is_dir) *key += '/';
+  if (key->size() > kMaxKey) return Error{Code::kNameTooLong, "a key of over 1,024 bytes"};
+  return key;
+}
+
+Entry ChangeContext::entry(uint64_t ino, const Inode& inode) const {
+  Entry out = entry_of(ino, inode, ns.options);
+  out.ttl_ms = ns.options.ttl_ms;
+  return out;
+}
+
+meta::Ext ChangeContext::ext_of_ino(uint64_t ino) {
+  auto ext = load_record<meta::Ext>(ns.store(), Table::kExt, meta::id_key(ino));
+  return ext.ok() && *ext ? std::move(**ext) : meta::Ext();
+}
+
+bool worth_repeating(Code code) {
+  switch (code) {
+    case Code::kUnavailable:
+    case Code::kTimeout:
+    case Code::kIo:
+    case Code::kCorrupt:
+    case Code::kNoMemory:
+    case Code::kBusy:
+      return true;
+    default:
+      return false;
+  }
+}
+
+int64_t back_off_ms(int tries) { return std::min<int64_t>(int64_t{500} << std::min(tries, 7), 60'000); }
+
+}  // namespace s3cache::core
