@@ -45,7 +45,7 @@ struct ChangeContext {
         records(ns),
         journal(inodes.store()),
         edits(ns, records, journal),
-        deletes(s3, delayed, std::move(sent)) {}
+        deletes(s3, delayed, upload_options.gather_ms, std::move(sent)) {}
 
   NsContext ns;
   Namespace& names;

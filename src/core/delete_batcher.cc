@@ -27,7 +27,7 @@ void DeleteBatcher::add(s3::DeleteItem item, uint64_t dir, Done done) {
     start_timer = !std::exchange(timed_, true);
   }
   if (full) pump();
-  if (start_timer) wait(kQuietMs);
+  if (start_timer) wait(quiet_ms_);
 }
 
 void DeleteBatcher::wait(int64_t ms) {
@@ -43,8 +43,8 @@ void DeleteBatcher::on_time() {
       return;
     }
     const int64_t now = steady_ms();
-    const int64_t quiet = announced_ > 0 ? now + kQuietMs : last_ms_ + kQuietMs;
-    left = std::min(quiet, first_ms_ + kLongestMs) - now;
+    const int64_t quiet = announced_ > 0 ? now + quiet_ms_ : last_ms_ + quiet_ms_;
+    left = std::min(quiet, first_ms_ + kLongest * quiet_ms_) - now;
     if (left <= 0) {
       timed_ = false;
       due_ = true;

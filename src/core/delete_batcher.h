@@ -1,10 +1,10 @@
 // DeleteBatcher: deletions of single keys, sent together.
 //
-// Nobody waits for a deletion (its intent is durable), so keys gather until none came for 50 ms, at most a
-// second or 1,000 keys; flush() sends what there is, for those who do wait: a new object of the same key,
-// settle(). `rm -rf` of a small directory is then one request. At most four batches are on their way.
-// Threads: any; callbacks on network threads, or on the thread of Delayed. Borrows the client, which is shut
-// down first. Errors: each key's own, or that of its batch; nothing is repeated here.
+// Nobody waits for a deletion (its intent is durable), so keys gather until none came for 50 ms (gather_ms),
+// at most a second or 1,000 keys; flush() sends what there is, for those who do wait: a new object of the
+// same key, settle(). `rm -rf` of a small directory is then one request. At most four batches are on their
+// way. Threads: any; callbacks on network threads, or on the thread of Delayed. Borrows the client, which is
+// shut down first. Errors: each key's own, or that of its batch; nothing is repeated here.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class DeleteBatcher {
   // Called when a batch went out, with the directories its keys were in.
   using Sent = std::function<void(const std::vector<uint64_t>& dirs)>;
 
-  DeleteBatcher(s3::S3Client& s3, Delayed& delayed, Sent sent)
-      : s3_(s3), delayed_(delayed), sent_(std::move(sent)) {}
+  DeleteBatcher(s3::S3Client& s3, Delayed& delayed, int64_t quiet_ms, Sent sent)
+      : s3_(s3), delayed_(delayed), quiet_ms_(quiet_ms), sent_(std::move(sent)) {}
 
   void add(s3::DeleteItem item, uint64_t dir, Done done) EXCLUDES(mu_);
   void flush() EXCLUDES(mu_);
@@ -36,7 +36,7 @@ class DeleteBatcher {
  private:
   static constexpr size_t kMaxKeys = 1000;
   static constexpr int kMaxBatches = 4;
-  static constexpr int64_t kQuietMs = 50, kLongestMs = 1000;
+  static constexpr int64_t kLongest = 20;  // quiet times
 
   struct Item {
     s3::DeleteItem item;
@@ -53,6 +53,7 @@ class DeleteBatcher {
 
   s3::S3Client& s3_;
   Delayed& delayed_;
+  const int64_t quiet_ms_;
   const Sent sent_;
   Mutex mu_;
   std::vector<Item> gathered_ GUARDED_BY(mu_);

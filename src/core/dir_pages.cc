@@ -7,6 +7,11 @@
 namespace s3cache::core {
 
 Result<ListingMerge::Outcome> DirPages::write(s3::ListPage page, int64_t asked_at_ns, bool last) {
+  // A directory above was renamed here: the old place empties, and the new one filled, while we looked.
+  const auto place = c_.inodes.key_of(dir_);
+  if ((place.ok() && *place != prefix_) || c_.inodes.tree_moved_since(dir_, asked_at_ns)) {
+    return Error{Code::kCancelled, "the directory has another place now"};
+  }
   const SplitPage split = split_page(prefix_, std::move(page), c_.options.compat_dir);
   any_key_ |= !split.names.empty() || split.marker.has_value() || split.unnameable != 0;
   c_.unnameable += split.unnameable;

@@ -98,6 +98,26 @@ Result<std::string> Inodes::key_of(uint64_t ino, const Inode& inode) {
   return key;
 }
 
+void Inodes::note_tree_move(uint64_t dir, int64_t now_ns) {
+  MutexLock lock(moves_mu_);
+  moves_.emplace_back(dir, now_ns);
+  if (moves_.size() > kMoves) moves_.pop_front();
+}
+
+bool Inodes::tree_moved_since(uint64_t dir, int64_t asked_at_ns) {
+  std::vector<uint64_t> moved;
+  {
+    MutexLock lock(moves_mu_);
+    for (const auto& [ino, at_ns] : moves_) {
+      if (at_ns > asked_at_ns) moved.push_back(ino);
+    }
+  }
+  for (const uint64_t ino : moved) {
+    if (is_below(dir, ino)) return true;
+  }
+  return false;
+}
+
 bool Inodes::is_below(uint64_t ino, uint64_t dir) {
   for (int depth = 0; depth <= kMaxDepth; depth++) {
     if (ino == dir) return true;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
@@ -53,6 +54,11 @@ class Inodes {
   // Key of the child `name` of a directory, without a trailing '/'.
   Result<std::string> child_key(uint64_t parent, std::string_view name);
 
+  // A directory of this mount was renamed on S3, where it took a while: what was listed meanwhile at or below
+  // it is no answer. now_ns: when it was over.
+  void note_tree_move(uint64_t dir, int64_t now_ns) EXCLUDES(moves_mu_);
+  bool tree_moved_since(uint64_t dir, int64_t asked_at_ns) EXCLUDES(moves_mu_);
+
   // One lock a directory (striped) for its dirents. Lock order: directory -> Pins -> inode.
   Mutex& dir_lock(uint64_t ino) { return dir_locks_[ino % dir_locks_.size()]; }
   Pins& pins() { return pins_; }
@@ -66,6 +72,9 @@ class Inodes {
   std::array<Mutex, 256> stripes_;
   std::array<Mutex, 256> dir_locks_;
   Pins pins_{*this};
+  static constexpr size_t kMoves = 64;  // the last ones; a listing's page does not take longer than these
+  Mutex moves_mu_;
+  std::deque<std::pair<uint64_t, int64_t>> moves_ GUARDED_BY(moves_mu_);
 };
 
 }  // namespace s3cache::core

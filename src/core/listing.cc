@@ -215,12 +215,6 @@ bool Listing::merge(Page page) {
     fail(page.answer.error());
     return true;
   }
-  // The directory was renamed: the old place empties while we look.
-  const auto prefix = c_.inodes.key_of(dir_);
-  if (prefix.ok() && *prefix != prefix_) {
-    fail(Error{Code::kCancelled, "the directory has another name now"});
-    return true;
-  }
   const bool last = !page.answer->truncated;
   const auto outcome = dir_pages_.write(std::move(*page.answer), page.asked_at_ns, last);
   if (!outcome.ok()) {

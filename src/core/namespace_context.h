@@ -3,8 +3,8 @@
 //
 // Threads: any; the counters are atomics, the directory locks are those of Inodes. Lock order: directory ->
 // inode (inside Inodes). At most one directory lock is held at a time (a second one by try_lock, or for a
-// rename by DirPairLock). Nothing is called back under one: what a change has to tell the listener is gathered
-// in Notices and sent afterwards. Units: UNIX ns.
+// rename by DirPairLock). Nothing is called back under one: what a change has to tell the listener is
+// gathered in Notices and sent afterwards. Units: UNIX ns.
 #pragma once
 
 #include <algorithm>

@@ -32,6 +32,7 @@ struct UploadOptions {
   int64_t single_copy_limit = int64_t{5} << 30;  // larger objects are copied in parts
   int parallel = 10;                             // parts of one file on their way
   bool writeback = false;
+  int64_t gather_ms = 50;      // deletions go out together when none was added for so long
   bool conflict_fail = false;  // conflict=fail: If-Match on whole rewrites too
   bool update_parent_dir_stat = false;
 };
