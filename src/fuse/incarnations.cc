@@ -6,11 +6,12 @@
 namespace s3cache::fuse {
 
 Incarnations::Incarnations(NextId next_id, DropPages drop_pages, DropAttributes drop_attributes,
-                           size_t page_records)
+                           size_t page_records, std::chrono::milliseconds reservation)
     : next_id_(std::move(next_id)),
       drop_pages_(std::move(drop_pages)),
       drop_attributes_(std::move(drop_attributes)),
-      lru_limit_(std::max<size_t>(1, page_records / kShards)) {}
+      lru_limit_(std::max<size_t>(1, page_records / kShards)),
+      reservation_(reservation) {}
 
 Incarnations::~Incarnations() {
   // Files still open when the mount was torn away: no RELEASE will come for them.
@@ -137,13 +138,17 @@ Incarnations::Grant Incarnations::open(uint64_t nodeid, const std::shared_ptr<co
   if (node == nullptr) {
     // The plain nodeid again, after its record went. Not while a successor stands: the kernel may have been
     // told another version's attributes under this number.
-    if (inode.current() != nullptr) return {};
+    if (inode.current() != nullptr) {
+      if (wish.write) make_way(s, ino);
+      return {};
+    }
     inode.nodes.push_back(std::make_unique<Node>());
     node = inode.nodes.back().get();
     node->nodeid = nodeid;
     node->ino = ino;
   }
   Grant g;
+  node->reserved = wish.sealed && reserved(s, ino);
   g.verdict = decide_open(*node, wish);
   switch (g.verdict) {
     case Verdict::kWait:
@@ -151,6 +156,7 @@ Incarnations::Grant Incarnations::open(uint64_t nodeid, const std::shared_ptr<co
       return g;
     case Verdict::kStale:
       retire(*node);
+      if (wish.write) make_way(s, ino);
       return g;
     case Verdict::kRegister:
       node->mode = Mode::kPassthrough;

@@ -13,12 +13,16 @@
 // the kernel keeps under those is made to follow: their pages are dropped after each write, their attributes
 // are believed for no time (one invalidation when the writer comes, a TTL of 0 from then on).
 //
+// The kernel walks again once after an ESTALE, not twice. So a writer that was refused keeps passthrough off
+// its inode for `reservation`: readers that come and go may take neither the next nodeid nor the plain one.
+//
 // Threads: every method from any thread. Owns: Handles, from open() to close(). Hooks run without a lock.
 // Errors: only those of next_id. Lock order: shard -> aliases.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -51,7 +55,8 @@ class Incarnations {
   // Asked to make the kernel forget the attributes of nodeid.
   using DropAttributes = std::function<void(uint64_t nodeid)>;
 
-  Incarnations(NextId next_id, DropPages drop_pages, DropAttributes drop_attributes, size_t page_records);
+  Incarnations(NextId next_id, DropPages drop_pages, DropAttributes drop_attributes, size_t page_records,
+               std::chrono::milliseconds reservation = std::chrono::seconds(1));
   ~Incarnations();
 
   uint64_t ino_of(uint64_t nodeid);
@@ -121,6 +126,8 @@ class Incarnations {
     Mutex mu;
     std::unordered_map<uint64_t, Inode> inodes GUARDED_BY(mu);
     std::list<Node*> lru GUARDED_BY(mu);  // closed, with pages; oldest first
+    // ino -> until when a writer may still come. Outlives the inode's entry.
+    std::unordered_map<uint64_t, std::chrono::steady_clock::time_point> reserved GUARDED_BY(mu);
   };
   struct Dropped {
     uint64_t nodeid, stamp;
@@ -132,6 +139,10 @@ class Incarnations {
   // A writer comes to `node`. Returns the nodeids whose attributes no longer last.
   std::vector<uint64_t> overtake(Shard& s, Inode& inode, Node& node) REQUIRES(s.mu);
   Node* find(Shard& s, uint64_t ino, uint64_t nodeid) REQUIRES(s.mu);
+  bool superseded(Shard& s, uint64_t ino, uint64_t nodeid) REQUIRES(s.mu);
+  // Sends a writer to look again, and sees to it that the nodeid it will be told takes it.
+  void make_way(Shard& s, uint64_t ino) REQUIRES(s.mu);
+  bool reserved(Shard& s, uint64_t ino) REQUIRES(s.mu);
   void closed(Shard& s, Node& node, std::optional<Dropped>& drop) REQUIRES(s.mu);
   void erase(Shard& s, Node& node) REQUIRES(s.mu);
   void leave_lru(Shard& s, Node& node) REQUIRES(s.mu);
@@ -141,6 +152,7 @@ class Incarnations {
   const DropPages drop_pages_;
   const DropAttributes drop_attributes_;
   const size_t lru_limit_;  // a shard
+  const std::chrono::milliseconds reservation_;
   std::array<Shard, kShards> shards_;
   std::atomic<size_t> alias_count_{0};
   SharedMutex aliases_mu_;

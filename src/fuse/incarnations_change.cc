@@ -3,25 +3,47 @@
 
 namespace s3cache::fuse {
 
-bool Incarnations::superseded(uint64_t nodeid) {
-  const uint64_t ino = ino_of(nodeid);
-  Shard& s = shard(ino);
-  MutexLock lock(s.mu);
+bool Incarnations::superseded(Shard& s, uint64_t ino, uint64_t nodeid) {
   auto it = s.inodes.find(ino);
   if (it == s.inodes.end()) return false;
   Node* node = it->second.find(nodeid);
   return node != nullptr ? node->retired : it->second.current() != nullptr;
 }
 
+bool Incarnations::superseded(uint64_t nodeid) {
+  const uint64_t ino = ino_of(nodeid);
+  Shard& s = shard(ino);
+  MutexLock lock(s.mu);
+  return superseded(s, ino, nodeid);
+}
+
 bool Incarnations::refuses_writer(uint64_t nodeid) {
-  if (superseded(nodeid)) return true;
   const uint64_t ino = ino_of(nodeid);
   Shard& s = shard(ino);
   MutexLock lock(s.mu);
   Node* node = find(s, ino, nodeid);
-  if (node == nullptr || node->mode != Mode::kPassthrough) return false;
-  retire(*node);
+  const bool passthrough = node != nullptr && node->mode == Mode::kPassthrough;
+  if (!passthrough && !superseded(s, ino, nodeid)) return false;
+  make_way(s, ino);
   return true;
+}
+
+void Incarnations::make_way(Shard& s, uint64_t ino) {
+  auto it = s.inodes.find(ino);
+  Node* current = it == s.inodes.end() ? nullptr : it->second.current();
+  if (current != nullptr && current->mode == Mode::kPassthrough) retire(*current);
+  const auto now = std::chrono::steady_clock::now();
+  // Those whose writer never came: looked for where the map grows.
+  if (s.reserved.size() >= 64) std::erase_if(s.reserved, [now](const auto& r) { return r.second <= now; });
+  s.reserved[ino] = now + reservation_;
+}
+
+bool Incarnations::reserved(Shard& s, uint64_t ino) {
+  auto it = s.reserved.find(ino);
+  if (it == s.reserved.end()) return false;
+  if (std::chrono::steady_clock::now() < it->second) return true;
+  s.reserved.erase(it);
+  return false;
 }
 
 std::vector<uint64_t> Incarnations::overtake(Shard&, Inode& inode, Node& node) {

@@ -14,12 +14,12 @@ Verdict decide_open(const NodeState& node, const OpenWish& wish) {
     }
     if (node.retired) return Verdict::kStale;
     // Beside writers a file is sealed only by a race, and after them it would go to and fro at every save.
-    if (wish.sealed && !node.register_failed && !node.written) return Verdict::kStale;
+    if (wish.sealed && !node.register_failed && !node.written && !node.reserved) return Verdict::kStale;
     return Verdict::kCached;
   }
   if (node.retired) return Verdict::kStale;
   if (node.pages && !same) return Verdict::kStale;
-  return wish.sealed && !wish.write ? Verdict::kRegister : Verdict::kCached;
+  return wish.sealed && !wish.write && !node.reserved ? Verdict::kRegister : Verdict::kCached;
 }
 
 bool usable_for(const NodeState& node, uint64_t version) {

@@ -24,6 +24,7 @@ struct NodeState {
   bool retired = false;          // a successor exists or is wanted
   bool registering = false;      // the first handle is fetching the backing id right now
   bool register_failed = false;  // it could not: stay in cached mode as long as somebody has it open
+  bool reserved = false;         // a writer was just sent to look the name up again: no passthrough meanwhile
   // These two last as long as somebody has it open.
   bool written = false;  // one of its handles can write: it stays cached, also when the file is sealed again
   bool overtaken = false;  // changed by other means than its own writers since its handles were opened

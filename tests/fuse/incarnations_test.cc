@@ -42,7 +42,7 @@ struct Fixture {
   std::vector<std::pair<uint64_t, uint64_t>> drops;  // nodeid, stamp
   std::vector<uint64_t> stale;                       // attributes
   Incarnations table;
-  explicit Fixture(size_t page_records = 64 * 100)
+  explicit Fixture(size_t page_records = 64 * 100, std::chrono::milliseconds reservation = {})
       : table([this]() -> Result<uint64_t> { return ++next; },
               [this](uint64_t nodeid, uint64_t stamp) {
                 MutexLock lock(mu);
@@ -52,7 +52,7 @@ struct Fixture {
                 MutexLock lock(mu);
                 stale.push_back(nodeid);
               },
-              page_records) {}
+              page_records, reservation) {}
 
   Incarnations::Grant open(
       uint64_t nodeid, uint64_t version, bool sealed, std::function<void()> again = [] {}) {
@@ -361,4 +361,52 @@ TEST_CASE("a writer alone costs nothing", "[incarnations]") {
   f.table.close(w.handle);
   f.table.close(r.handle);
   CHECK(f.table.stats().aliases == 0);
+}
+
+TEST_CASE("readers that come and go do not keep a refused writer out", "[incarnations]") {
+  Fixture f(64 * 100, std::chrono::hours(1));
+  Handle* reader = f.open_passthrough(5, 1, 42);
+  const bool early = GENERATE(true, false);
+  if (early) {
+    CHECK(f.table.refuses_writer(5));
+  } else {
+    CHECK(f.open_writer(5, 1).verdict == Verdict::kStale);
+  }
+  SECTION("on the next nodeid") {
+    const uint64_t fresh = *f.table.nodeid_for(5, 1);
+    auto other = f.open(fresh, 1, true);
+    CHECK(other.verdict == Verdict::kCached);
+    f.table.close(other.handle);
+    other = f.open(fresh, 1, true);
+    CHECK(other.verdict == Verdict::kCached);
+    auto writer = f.open_writer(fresh, 1);
+    CHECK(writer.verdict == Verdict::kCached);
+    f.table.close(other.handle);
+    f.table.close(writer.handle);
+    f.table.close(reader);
+  }
+  SECTION("on the plain one, after everything is closed") {
+    f.table.close(reader);
+    CHECK(*f.table.nodeid_for(5, 1) == 5);
+    auto other = f.open(5, 1, true);
+    CHECK(other.verdict == Verdict::kCached);
+    auto writer = f.open_writer(5, 1);
+    CHECK(writer.verdict == Verdict::kCached);
+    f.table.close(other.handle);
+    f.table.close(writer.handle);
+  }
+  CHECK(f.open(6, 1, true).verdict == Verdict::kRegister);  // another file's
+}
+
+TEST_CASE("a writer that is sent on finds no passthrough where it is sent", "[incarnations]") {
+  Fixture f;
+  Handle* old = f.open_passthrough(5, 1, 42);
+  const uint64_t second = *f.table.nodeid_for(5, 2);
+  Handle* present = f.open_passthrough(second, 2, 43);
+  CHECK(f.table.refuses_writer(5));  // a path that still leads to the first
+  const uint64_t third = *f.table.nodeid_for(5, 2);
+  CHECK(third != second);
+  auto writer = f.open_writer(third, 2);
+  CHECK(writer.verdict == Verdict::kCached);
+  for (Handle* h : {old, present, writer.handle}) f.table.close(h);
 }

@@ -136,3 +136,16 @@ TEST_CASE("passthrough handles a writer has overtaken are joined by nobody", "[o
   CHECK(decide_open(n, kSealed) == Verdict::kStale);  // the sealed file may be another one than theirs
   CHECK(decide_open(n, kPartial) == Verdict::kStale);
 }
+
+TEST_CASE("while a writer is on its way nobody starts passthrough", "[open_mode]") {
+  NodeState n;
+  n.reserved = true;
+  CHECK(decide_open(n, kSealed) == Verdict::kCached);
+  CHECK(decide_open(n, {7, false, true}) == Verdict::kCached);
+  n = live(Mode::kCached, 7);
+  n.reserved = true;
+  CHECK(decide_open(n, kSealed) == Verdict::kCached);  // else its nodeid would be retired under the writer
+  n = live(Mode::kPassthrough, 7);
+  n.reserved = true;
+  CHECK(decide_open(n, kSealed) == Verdict::kJoin);
+}
