@@ -176,6 +176,7 @@ class Content : public std::enable_shared_from_this<Content> {
 
   // Transfer events (network thread) and the disk's answer (disk pool).
   bool headers(const std::shared_ptr<Segment>& segment, const s3::ObjectInfo& info);
+  static std::span<std::byte> space(const Segment& segment, int64_t offset);
   void arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data);
   void ended(const std::shared_ptr<Segment>& segment, const Status& status);
   void store_unit(const std::shared_ptr<Segment>& segment, size_t unit);

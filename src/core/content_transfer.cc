@@ -5,15 +5,17 @@
 
 #include "base/log.h"
 #include "core/content.h"
+#include "s3/direct_sink.h"
 
 namespace s3cache::core {
 
 // One GET's sink: forwards to its Content, which it keeps alive.
-class SegmentSink : public s3::GetSink {
+class SegmentSink : public s3::DirectSink {
  public:
   SegmentSink(std::shared_ptr<Content> content, std::shared_ptr<Segment> segment)
       : content_(std::move(content)), segment_(std::move(segment)) {}
   bool on_headers(const s3::ObjectInfo& info) override { return content_->headers(segment_, info); }
+  std::span<std::byte> space(int64_t offset) override { return content_->space(*segment_, offset); }
   bool on_data(int64_t, std::span<const std::byte> data) override {
     content_->arrived(segment_, data);
     return true;
@@ -65,6 +67,13 @@ bool Content::headers(const std::shared_ptr<Segment>& segment, const s3::ObjectI
   return same;
 }
 
+// The rest of the unit that `offset` lies in. Units beyond `filled` are the network thread's alone.
+std::span<std::byte> Content::space(const Segment& segment, int64_t offset) {
+  const auto index = static_cast<size_t>((offset - segment.offset) / BufferPool::kUnit);
+  const int64_t in_unit = (offset - segment.offset) % BufferPool::kUnit;
+  return {segment.units[index].get() + in_unit, static_cast<size_t>(segment.unit_length(index) - in_unit)};
+}
+
 void Content::arrived(const std::shared_ptr<Segment>& segment, std::span<const std::byte> data) {
   // Only this thread writes beyond `filled`, and nobody reads there: the copy needs no lock.
   int64_t at = 0;
@@ -77,7 +86,8 @@ void Content::arrived(const std::shared_ptr<Segment>& segment, std::span<const s
     const int64_t in_unit = (at + done) % BufferPool::kUnit;
     const int64_t n = std::min(total - done, BufferPool::kUnit - in_unit);
     const auto index = static_cast<size_t>((at + done) / BufferPool::kUnit);
-    std::memcpy(segment->units[index].get() + in_unit, data.data() + done, static_cast<size_t>(n));
+    std::byte* const to = segment->units[index].get() + in_unit;
+    if (to != data.data() + done) std::memcpy(to, data.data() + done, static_cast<size_t>(n));
     done += n;
   }
   const auto first = static_cast<size_t>(at / BufferPool::kUnit);

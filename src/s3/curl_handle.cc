@@ -1,5 +1,7 @@
 #include "s3/curl_handle.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 namespace s3cache::s3 {
@@ -156,6 +158,7 @@ void CurlHandle::attach(const HttpRequest& request, HttpTask* task) {
   error_[0] = '\0';
   set_method(request);
   set_patience(request.slow_answer);
+  curl_easy_setopt(easy_, CURLOPT_CONNECT_ONLY, 0L);
   curl_easy_setopt(easy_, CURLOPT_URL, request.url.c_str());
   curl_slist* list = nullptr;
   for (const auto& [name, value] : request.headers)
@@ -165,6 +168,19 @@ void CurlHandle::attach(const HttpRequest& request, HttpTask* task) {
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, list);
   curl_slist_free_all(headers_);
   headers_ = list;
+}
+
+void CurlHandle::attach_connect(const HttpRequest& request) {
+  error_[0] = '\0';
+  curl_easy_setopt(easy_, CURLOPT_CONNECT_ONLY, 1L);
+  curl_easy_setopt(easy_, CURLOPT_URL, request.url.c_str());
+}
+
+UniqueFd CurlHandle::take_socket() {
+  curl_socket_t socket = CURL_SOCKET_BAD;
+  const CURLcode code = curl_easy_getinfo(easy_, CURLINFO_ACTIVESOCKET, &socket);
+  if (code != CURLE_OK || socket == CURL_SOCKET_BAD) return {};
+  return UniqueFd(::fcntl(socket, F_DUPFD_CLOEXEC, 0));
 }
 
 HttpOutcome CurlHandle::outcome(CURLcode code) const {

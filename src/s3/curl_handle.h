@@ -7,6 +7,7 @@
 
 #include <curl/curl.h>
 
+#include "base/unique_fd.h"
 #include "s3/http_task.h"
 #include "s3/options.h"
 
@@ -22,6 +23,10 @@ class CurlHandle {
   CURL* get() const { return easy_; }
   // Prepares one attempt; the task receives its headers and body.
   void attach(const HttpRequest& request, HttpTask* task);
+  // Prepares a connection to the request's server and nothing else.
+  void attach_connect(const HttpRequest& request);
+  // Of the connection that attach_connect() made, for good: curl may close its own. Empty: it failed.
+  UniqueFd take_socket();
   HttpOutcome outcome(CURLcode code) const;
 
  private:

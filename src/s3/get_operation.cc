@@ -16,6 +16,7 @@ GetOperation::GetOperation(ClientContext& context, GetRequest request, std::shar
     : Operation(context),
       request_(std::move(request)),
       sink_(std::move(sink)),
+      direct_(dynamic_cast<DirectSink*>(sink_.get())),
       next_(request_.offset),
       progress_mark_(request_.offset) {}
 
@@ -92,6 +93,13 @@ bool GetOperation::on_success_headers() {
   info_->size = total;
   if (!sink_->on_headers(*info_)) return fail({Code::kCancelled, "cancelled by the reader"});
   return true;
+}
+
+std::span<std::byte> GetOperation::body_space() {
+  if (direct_ == nullptr || headers_.status < 200 || headers_.status > 299 || next_ >= end_) return {};
+  const auto space = direct_->space(next_);
+  return space.first(
+      static_cast<size_t>(std::min<int64_t>(end_ - next_, static_cast<int64_t>(space.size()))));
 }
 
 bool GetOperation::on_success_body(std::span<const std::byte> data) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "s3/direct_sink.h"
 #include "s3/operation.h"
 #include "s3/s3_client.h"
 
@@ -16,6 +17,8 @@ namespace s3cache::s3 {
 class GetOperation : public Operation {
  public:
   GetOperation(ClientContext& context, GetRequest request, std::shared_ptr<GetSink> sink);
+  bool in_place() const override { return true; }
+  std::span<std::byte> body_space() override;
 
  protected:
   Attempt attempt() override;
@@ -34,6 +37,7 @@ class GetOperation : public Operation {
 
   const GetRequest request_;
   const std::shared_ptr<GetSink> sink_;
+  DirectSink* const direct_;        // the sink, if it is one
   std::optional<ObjectInfo> info_;  // of the first good answer
   int64_t next_;                    // the next byte to deliver
   int64_t end_ = 0;                 // one past the last; valid once info_ is

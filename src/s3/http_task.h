@@ -59,6 +59,10 @@ class HttpTask {
   virtual Result<HttpRequest> build() = 0;
   virtual bool on_header_line(std::string_view line) = 0;
   virtual bool on_body(std::span<const std::byte> data) = 0;
+  // A plain GET whose body may be long: worth a connection that receives it in place.
+  virtual bool in_place() const { return false; }
+  // Where the next bytes of the body belong; on_body then gets them from there. Empty: anywhere.
+  virtual std::span<std::byte> body_space() { return {}; }
   // Milliseconds until the next attempt, negative: the task is over.
   virtual int64_t on_attempt_done(const HttpOutcome& outcome) = 0;
   // The task is over: build() failed, it was cancelled, or the engine stops.

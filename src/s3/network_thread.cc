@@ -1,9 +1,11 @@
 #include "s3/network_thread.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 
 #include "base/clock.h"
 
@@ -15,11 +17,21 @@ constexpr int kIdlePollMs = 1000;
 
 int64_t now_ms() { return Clock::real().mono_ms(); }
 
+short curl_events(short events) {
+  return static_cast<short>((events & POLLIN ? CURL_WAIT_POLLIN : 0) |
+                            (events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
+}
+
 // Signals belong to the main thread; SIGPIPE (OpenSSL writing to a closed socket) to nobody.
 void block_signals() {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+bool proxy_in_environment() {
+  return std::getenv("http_proxy") != nullptr || std::getenv("all_proxy") != nullptr ||
+         std::getenv("ALL_PROXY") != nullptr;
 }
 
 }  // namespace
@@ -29,6 +41,7 @@ NetworkThread::NetworkThread(const HttpOptions& options, int number, int max_run
       number_(number),
       max_running_(max_running),
       multi_(curl_multi_init()),
+      plain_(options.proxy.empty() && !proxy_in_environment()),
       limit_(max_running) {
   curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING));
   // Without it the cache of connections shrinks with the number of running transfers.
@@ -139,7 +152,7 @@ void NetworkThread::collect_due() {
 }
 
 bool NetworkThread::has_slot(Priority priority) {
-  if (static_cast<int>(running_.size()) >= limit_) return false;
+  if (static_cast<int>(running_.size() + exchanging_.size()) >= limit_) return false;
   return priority == Priority::kForeground || running_background_ < std::max(1, limit_ - limit_ / 4);
 }
 
@@ -169,16 +182,37 @@ void NetworkThread::run() {
     }
     end_cancelled(cancelled);
     start_ready();
-    int still_running = 0;
-    curl_multi_perform(multi_, &still_running);
-    reap();
-    curl_multi_poll(multi_, nullptr, 0, poll_timeout_ms(), nullptr);
+    if (!running_.empty()) {
+      int still_running = 0;
+      curl_multi_perform(multi_, &still_running);
+      reap();
+    }
+    poll();
   }
+}
+
+void NetworkThread::poll() {
+  waits_.clear();
+  for (const JobPtr& job : exchanging_)
+    waits_.push_back({job->plain->fd(), curl_events(job->plain->events()), 0});
+  curl_multi_poll(multi_, waits_.data(), static_cast<unsigned>(waits_.size()), poll_timeout_ms(), nullptr);
+  if (waits_.empty()) return;
+  polled_ = exchanging_;  // which changes below
+  const int64_t now = now_ms();
+  for (size_t i = 0; i < polled_.size(); ++i) {
+    PlainExchange& exchange = *polled_[i]->plain;
+    if (waits_[i].revents != 0) {
+      pumped(polled_[i], exchange.pump(now));
+    } else if (exchange.overdue(now)) {
+      pumped(polled_[i], PlainExchange::Step::kDone);
+    }
+  }
+  polled_.clear();
 }
 
 void NetworkThread::end_cancelled(const std::vector<JobPtr>& jobs) {
   for (const JobPtr& job : jobs) {
-    if (job->handle) detach(*job);
+    if (job->handle || job->plain) detach(*job);
     job->task->on_failed(Error{Code::kCancelled, "cancelled"});
     finish(job);
   }
@@ -217,25 +251,104 @@ void NetworkThread::start(const JobPtr& job) {
     finish(job);
     return;
   }
+  if (job->counted_background) ++running_background_;
+  if (start_plain(job, *request)) return;
   if (idle_.empty()) {
     job->handle = std::make_unique<CurlHandle>(options_);
   } else {
     job->handle = std::move(idle_.back());
     idle_.pop_back();
   }
-  job->handle->attach(*request, job->task.get());
-  if (job->counted_background) ++running_background_;
+  if (job->request) {
+    job->handle->attach_connect(*job->request);
+  } else {
+    job->handle->attach(*request, job->task.get());
+  }
   running_[job->handle->get()] = job;
   curl_multi_add_handle(multi_, job->handle->get());
 }
 
-void NetworkThread::detach(Job& job) {
+// True: it runs. False with job->request set: it needs a connection first; without: it is curl's.
+bool NetworkThread::start_plain(const JobPtr& job, HttpRequest& request) {
+  job->request.reset();
+  if (!plain_ || job->through_curl || !job->task->in_place()) return false;
+  const auto origin = plain_origin(request.url);
+  if (!origin) return false;
+  const int64_t now = now_ms();
+  std::erase_if(connections_, [&](const auto& c) { return !c->usable(now); });
+  for (auto it = connections_.rbegin(); it != connections_.rend() && !job->on_new_connection; ++it) {
+    if ((*it)->origin() != *origin) continue;
+    auto exchange = std::move(*it);
+    connections_.erase(std::next(it).base());
+    begin_plain(job, std::move(exchange), request);
+    return true;
+  }
+  job->request = std::move(request);
+  return false;
+}
+
+void NetworkThread::begin_plain(const JobPtr& job, std::unique_ptr<PlainExchange> exchange,
+                                const HttpRequest& request) {
+  const int64_t now = now_ms();
+  job->plain = std::move(exchange);
+  exchanging_.push_back(job);
+  job->plain->begin(request, job->task.get(), now);
+  pumped(job, job->plain->pump(now));
+}
+
+void NetworkThread::pumped(const JobPtr& job, PlainExchange::Step step) {
+  switch (step) {
+    case PlainExchange::Step::kMore:
+      return;
+    case PlainExchange::Step::kDone: {
+      const HttpOutcome outcome = job->plain->outcome();
+      detach(*job);
+      return attempt_done(job, outcome);
+    }
+    case PlainExchange::Step::kDead:
+      job->on_new_connection = true;
+      break;
+    case PlainExchange::Step::kOther:
+      job->through_curl = true;
+      plain_ = plain_ && !job->plain->successful();  // its next bodies will look the same
+      break;
+  }
+  detach(*job);
+  MutexLock l(mu_);
+  enqueue(job);
+}
+
+// Curl has made the connection; from here on it is ours.
+void NetworkThread::connected(const JobPtr& job) {
+  UniqueFd socket = job->handle->take_socket();
+  release_handle(*job);
+  const HttpRequest request = std::move(*job->request);
+  job->request.reset();
+  const auto origin = plain_origin(request.url);
+  if (!socket || !origin) {
+    detach(*job);
+    return attempt_done(job, {Transport::kInternal, "no descriptor for a connection"});
+  }
+  begin_plain(job, std::make_unique<PlainExchange>(std::move(socket), *origin, options_), request);
+}
+
+void NetworkThread::release_handle(Job& job) {
   CURL* const easy = job.handle->get();
   curl_multi_remove_handle(multi_, easy);
   running_.erase(easy);
+  idle_.push_back(std::move(job.handle));
+}
+
+void NetworkThread::detach(Job& job) {
+  if (job.handle) release_handle(job);
+  if (job.plain) {
+    std::erase_if(exchanging_, [&](const JobPtr& j) { return j.get() == &job; });
+    if (job.plain->reusable() && static_cast<int>(connections_.size()) < max_running_)
+      connections_.push_back(std::move(job.plain));
+    job.plain.reset();
+  }
   if (job.counted_background) --running_background_;
   job.counted_background = false;
-  idle_.push_back(std::move(job.handle));
 }
 
 void NetworkThread::reap() {
@@ -244,13 +357,20 @@ void NetworkThread::reap() {
     if (m->msg != CURLMSG_DONE) continue;
     const CURLcode code = m->data.result;  // m dies with the handle's removal
     const auto it = running_.find(m->easy_handle);
-    if (it != running_.end()) attempt_done(JobPtr(it->second), code);
+    if (it == running_.end()) continue;
+    const JobPtr job = it->second;
+    if (code == CURLE_OK && job->request) {
+      connected(job);
+      continue;
+    }
+    const HttpOutcome outcome = job->handle->outcome(code);
+    detach(*job);
+    attempt_done(job, outcome);
   }
 }
 
-void NetworkThread::attempt_done(const JobPtr& job, CURLcode code) {
-  const HttpOutcome outcome = job->handle->outcome(code);
-  detach(*job);
+void NetworkThread::attempt_done(const JobPtr& job, const HttpOutcome& outcome) {
+  job->on_new_connection = false;
   const int64_t delay_ms = job->task->on_attempt_done(outcome);
   if (delay_ms < 0) {
     finish(job);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "s3/curl_handle.h"
 #include "s3/http_task.h"
 #include "s3/options.h"
+#include "s3/plain_exchange.h"
 
 namespace s3cache::s3 {
 
@@ -45,7 +47,12 @@ class NetworkThread {
     bool cancelled = false;                     // guarded by mu_
     bool counted_background = false;            // of running_background_
     int64_t due_ms = 0;
-    std::unique_ptr<CurlHandle> handle;  // while running
+    // While running: a transfer of curl's, or a connection it makes for `request`, or an exchange of ours.
+    std::unique_ptr<CurlHandle> handle;
+    std::optional<HttpRequest> request;
+    std::unique_ptr<PlainExchange> plain;
+    bool through_curl = false;  // its answer was none for a PlainExchange
+    bool on_new_connection = false;
   };
   using JobPtr = std::shared_ptr<Job>;
 
@@ -60,9 +67,15 @@ class NetworkThread {
   JobPtr next_ready() REQUIRES(mu_);
   void enqueue(const JobPtr& job) REQUIRES(mu_);
   void start(const JobPtr& job);
+  bool start_plain(const JobPtr& job, HttpRequest& request);
+  void begin_plain(const JobPtr& job, std::unique_ptr<PlainExchange> exchange, const HttpRequest& request);
+  void pumped(const JobPtr& job, PlainExchange::Step step);
+  void poll();
   void reap();
+  void connected(const JobPtr& job);
+  void release_handle(Job& job);
   void detach(Job& job);
-  void attempt_done(const JobPtr& job, CURLcode code);
+  void attempt_done(const JobPtr& job, const HttpOutcome& outcome);
   void finish(const JobPtr& job) EXCLUDES(mu_);
   int poll_timeout_ms() EXCLUDES(mu_);
 
@@ -75,6 +88,11 @@ class NetworkThread {
   // Of the thread itself.
   std::vector<std::unique_ptr<CurlHandle>> idle_;
   std::unordered_map<CURL*, JobPtr> running_;
+  std::vector<JobPtr> exchanging_;                           // running too, by a PlainExchange
+  std::vector<std::unique_ptr<PlainExchange>> connections_;  // idle ones
+  std::vector<curl_waitfd> waits_;
+  std::vector<JobPtr> polled_;
+  bool plain_ = true;  // false: a proxy, or a server that frames its answers in another way
   int running_background_ = 0;
 
   Mutex mu_;

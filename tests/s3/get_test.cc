@@ -110,7 +110,8 @@ TEST_CASE("answers that contradict the request are corrupt, at once") {
   CHECK(got.status.is(Code::kCorrupt));
   CHECK(got.status.error().message.find("GET a") == 0);
   CHECK((got.text.empty() || got.text == "2345"));
-  CHECK(f.server.requests() == 1);
+  // Chunks are left to curl, which asks again.
+  CHECK(f.server.requests() == (name.starts_with("chunked") ? 2 : 1));
   CHECK(f.client->counters().errors == 1);
 }
 
