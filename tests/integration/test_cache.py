@@ -141,10 +141,8 @@ def test_random_epochs_over_twice_the_cache(bucket, cache_disk, mount):
                 ratios.append(1 - bucket.counts().GET / n)
     print("hit ratios", [f"{r:.2f}" for r in ratios], f"peak of the cache {watch.peak / MIB:.0f} of {limit / MIB:.0f} MiB")
     assert watch.peak <= limit
-    # Store, ballast and folders take a tenth of so small a cache, and the change to the second set takes longer in it; the
-    # bench row hit_ratio has the figure for a larger one.
-    first_least, second_least = (0.42, 0.42) if LONG else (0.38, 0.30)
-    assert min(ratios[1:4]) >= first_least and min(ratios[5:]) >= second_least, ratios
+    # Store, ballast and folders leave 0.47 to be had of so small a cache; 0.44 is the least that nine runs gave.
+    assert min(ratios[1:4]) >= 0.42 and min(ratios[5:]) >= 0.42, ratios
 
 
 def test_file_four_times_the_cache(bucket, cache_disk, mount):
