@@ -237,6 +237,7 @@ void CacheFile::complete_block(const UniqueFd& fd, int64_t block) {
   uint64_t clears;
   {
     MutexLock lock(mu_);
+    if (!block_complete(block)) return;
     clears = clears_;
   }
   const size_t n = static_cast<size_t>(block_bytes(block));
@@ -247,6 +248,18 @@ void CacheFile::complete_block(const UniqueFd& fd, int64_t block) {
   const uint32_t crc = crc32c(0, buffer.get(), n);
   MutexLock lock(mu_);
   if (clears == clears_ && block_complete(block) && !crc_of(block)) set_crc({block, crc});
+}
+
+Result<int64_t> CacheFile::absorb(int64_t offset, int64_t length) {
+  const Result<Fd> fd = acquire();
+  if (!fd.ok()) return fd.error();
+  int64_t marked = 0;
+  {
+    MutexLock lock(mu_);
+    marked = map_.mark(offset, length);
+  }
+  for (int64_t b = offset / kCrcBlock; b * kCrcBlock < offset + length; b++) complete_block(**fd, b);
+  return marked;
 }
 
 int64_t CacheFile::clear(int64_t offset, int64_t length) {

@@ -76,6 +76,9 @@ class CacheFile {
   // callers write 64 KiB-aligned pieces where they can). Returns the bytes newly valid. REQUIRES: offset
   // page-aligned; the length too, or it ends at size.
   Result<int64_t> write(int64_t offset, std::span<const std::byte> data);
+  // Takes bytes in that are in the file already (a local writer's): whole pages of the range become valid,
+  // and the CRCs of complete blocks are computed by reading them. Returns the bytes newly valid.
+  Result<int64_t> absorb(int64_t offset, int64_t length);
   // Reads valid bytes, verified as said above. Short at the end of file only. kCorrupt names the fid and
   // block.
   Result<size_t> read(int64_t offset, std::span<std::byte> out, bool verify = true);

@@ -134,6 +134,24 @@ void CacheSpace::stored(uint64_t fid, uint64_t key, int64_t bytes) {
   policy_.grown(fid, key, charge(bytes));
 }
 
+bool CacheSpace::take_for_draft(uint64_t fid, int64_t bytes) {
+  bool room = budget_.reserve(bytes);
+  if (!room) {
+    MutexLock lock(mu_);
+    for (uint64_t victim : policy_.oldest(budget_.shortfall(bytes))) evict_locked(victim);
+    room = budget_.reserve(bytes);
+  }
+  if (!room) return false;
+  // Not evictable as long as the draft has it, so its place in the policy's order has no meaning yet.
+  stored(fid, fid, bytes);
+  return true;
+}
+
+void CacheSpace::shrunk(uint64_t fid, int64_t bytes) {
+  policy_.grown(fid, fid, -bytes);
+  budget_.freed(bytes);
+}
+
 bool CacheSpace::is_current(uint64_t fid, uint64_t ino) {
   auto value = store_.get(Table::kInode, meta::id_key(ino));
   const auto inode = value.ok() && value->has_value() ? meta::Inode::decode(**value) : std::nullopt;

@@ -45,6 +45,12 @@ class CacheSpace {
   // Reserved bytes of the file are on disk now.
   void stored(uint64_t fid, uint64_t key, int64_t bytes);
 
+  // Room for bytes that S3 has not got: whatever the policy thinks, cached files go for them. False: nothing
+  // can go.
+  bool take_for_draft(uint64_t fid, int64_t bytes);
+  // A draft was cut: bytes of its file are free again.
+  void shrunk(uint64_t fid, int64_t bytes);
+
   // A file of an earlier mount is about to be used: it counts from here on, and does not go before it is
   // set_evictable() again. False: it has no record any more.
   bool adopt(uint64_t fid);

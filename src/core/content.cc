@@ -5,21 +5,11 @@
 #include <utility>
 
 #include "base/log.h"
+#include "core/scratch.h"
 
 namespace s3cache::core {
 
 namespace {
-
-// One scratch buffer a thread for answers out of the cache file: no allocation on the hit path.
-std::span<std::byte> scratch(size_t length) {
-  static thread_local std::unique_ptr<std::byte[]> buffer;
-  static thread_local size_t capacity = 0;
-  if (capacity < length) {
-    buffer = std::make_unique_for_overwrite<std::byte[]>(length);
-    capacity = length;
-  }
-  return {buffer.get(), length};
-}
 
 // A page that fails its checksum is fetched again this often before the reader gets EIO.
 constexpr int kMaxAttempts = 3;

@@ -98,6 +98,10 @@ class Content : public std::enable_shared_from_this<Content> {
   void fetch_all(s3::HeadCallback on_headers, std::function<void(Status)> done);
 
   void add_handle();
+  int handles() const {
+    MutexLock lock(mu_);
+    return handles_;
+  }
   void drop_handle();  // the last one cancels readahead that has not begun to arrive
 
   // For the host.
@@ -120,6 +124,14 @@ class Content : public std::enable_shared_from_this<Content> {
   // Found stale: a later open of the same version starts afresh, so this one records no more progress.
   void detach() { detached_.store(true); }
   bool detached() const { return detached_.load(); }
+  // This mount changes the file: its bytes are a Draft's from here on, and later another Content's of the
+  // same version. Handles look for that one. `keep_file`: the cache file is the draft's now.
+  void supersede(bool keep_file) {
+    file_kept_.store(keep_file);
+    superseded_.store(true, std::memory_order_release);
+  }
+  bool superseded() const { return superseded_.load(std::memory_order_acquire); }
+  bool file_kept() const { return file_kept_.load(); }
   // Its cache file has a record; without one it goes with the last handle.
   void mark_recorded() { recorded_.store(true); }
   bool recorded() const { return recorded_.load(); }
@@ -190,6 +202,7 @@ class Content : public std::enable_shared_from_this<Content> {
   const std::unique_ptr<cache::CacheFile> file_;
   std::atomic<bool> sealed_;
   std::atomic<bool> seal_claimed_{false}, moving_{false}, detached_{false}, recorded_{false};
+  std::atomic<bool> superseded_{false}, file_kept_{false};
   std::atomic<bool> given_up_{false};  // the cache file is damaged or gone, and must not be repaired in place
   std::atomic<bool> checksums_loaded_;
   std::atomic<int64_t> recorded_bytes_{0};

@@ -190,6 +190,8 @@ void ContentTable::forget(Content& content) {
 }
 
 void ContentTable::damaged(Content& content) {
+  // A reader that was under way when a local writer began to change the file in place.
+  if (content.superseded()) return;
   log::warn("cache file {:016x} of {} is missing or damaged: it will be fetched again", content.fid(),
             content.id().key);
   forget(content);
@@ -262,6 +264,18 @@ void ContentTable::went_stale(Content& content) {
 }
 
 void ContentTable::closing(Content& content) {
+  settle_file(content);
+  std::function<void(uint64_t)> hook;
+  {
+    MutexLock lock(hook_mu_);
+    hook = closed_hook_;
+  }
+  if (hook) hook(content.id().ino);
+}
+
+// What becomes of the cache file now that nobody uses it through this content.
+void ContentTable::settle_file(Content& content) {
+  if (content.file_kept()) return;
   const uint64_t fid = content.fid();
   // Without a record, or of a version that is history: nobody would find its file again.
   const bool leftover = fid != 0 && (content.detached() || !content.recorded()) && content.file()->made();

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "core/cache_space.h"
 #include "core/content.h"
+#include "core/extent_set.h"
 #include "core/fetcher.h"
 #include "core/inodes.h"
 #include "core/namespace.h"
@@ -46,6 +47,24 @@ class ContentTable : public ContentHost, public ObjectProber {
   Result<std::shared_ptr<Content>> acquire(uint64_t ino);
   // Counts an open for the eviction policy and keeps the file from being evicted.
   void opened(Content& content);
+  // --- for drafts (content_local.cc)
+
+  // A local change begins: the content is found by nobody any more. keep_file: its cache file becomes the
+  // draft's; else it goes with the last reader. False: not the current one.
+  bool supersede(const std::shared_ptr<Content>& content, bool keep_file);
+  // The object as it is on S3 now, without a cache file. For what a draft does not hold itself.
+  std::shared_ptr<Content> uncached(uint64_t ino, const std::string& etag, int64_t size);
+  // A saved draft's file as the cache of the inode's version: pages, checksums (reads all of it), nothing
+  // visible yet. Null: it cannot be.
+  std::shared_ptr<Content> prepare_local(uint64_t ino, const meta::Inode& inode, uint64_t fid,
+                                         const ExtentSet& local);
+  // Visible, and recorded. REQUIRES: the inode's record names the version and the file.
+  void publish_local(const std::shared_ptr<Content>& content);
+  // Somebody reads it, and not every byte is here.
+  bool open_unsealed(uint64_t ino);
+  // Called, without a lock, when a content of `ino` was closed. Null: nobody any more.
+  void on_closed(std::function<void(uint64_t ino)> hook);
+
   // Records everything that moved; called by the tick and before the store closes.
   void persist_all();
 
@@ -97,6 +116,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   std::unique_ptr<cache::CacheFile> load_file(const meta::Inode& inode, bool* sealed);
   void record(Content& content, bool sealed);
   void forget(Content& content);
+  void settle_file(Content& content);
   void housekeeping();
   void tick();
   void sync_recent();
@@ -133,6 +153,8 @@ class ContentTable : public ContentHost, public ObjectProber {
   size_t next_recent_ GUARDED_BY(mu_) = 0;
   std::vector<uint64_t> unsynced_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
+  Mutex hook_mu_;
+  std::function<void(uint64_t)> closed_hook_ GUARDED_BY(hook_mu_);
   std::thread ticker_;
 };
 

@@ -7,6 +7,7 @@
 #include "cache/budget.h"
 #include "cache/cache_dir.h"
 #include "core/filesystem.h"
+#include "core/object_headers.h"
 #include "core/readahead.h"
 #include "meta/meta_store.h"
 #include "s3/s3_client.h"
@@ -23,6 +24,8 @@ struct FilesystemOptions {
   int64_t bucket_size = int64_t{1} << 56;  // what statfs shows
   int disk_threads = 2;
   int64_t scrub_interval_s = 0;  // between the beginnings of two passes; 0: none
+  bool read_only = true;  // nothing is replayed, nothing is changed
+  UploadOptions upload;
 };
 
 struct FilesystemParts {  // borrowed; all outlive the Filesystem

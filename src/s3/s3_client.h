@@ -133,6 +133,8 @@ class S3Client {
   // False once the server refused If-None-Match or If-Match of a write as not implemented; such requests fail
   // with kUnsupported from then on.
   virtual bool conditions_supported() const { return true; }
+  // PutRequest::sha256_hex and PartRequest::sha256_hex are wanted: bodies are signed (plain http).
+  virtual bool signs_bodies() const { return false; }
 
   // Best effort: the callback still comes once, with kCancelled or with the result that was already on its
   // way.

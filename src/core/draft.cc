@@ -1,0 +1,291 @@
+#include "core/draft.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "cache/file_io.h"
+
+namespace s3cache::core {
+
+namespace {
+// The largest object S3 takes.
+constexpr int64_t kMaxObject = int64_t{5} << 40;
+
+Error too_big(int64_t size) {
+  return {Code::kTooBig, "a file of " + std::to_string(size) + " bytes: S3 takes 5 TiB at most"};
+}
+
+Range pages_of(int64_t offset, int64_t length) {
+  const int64_t begin = offset / cache::kPage * cache::kPage;
+  const int64_t end = (offset + length + cache::kPage - 1) / cache::kPage * cache::kPage;
+  return {begin, end - begin};
+}
+}  // namespace
+
+void Draft::begin(Start start) {
+  MutexLock io(io_mu_);
+  charged_.clear();
+  if (start.whole) {
+    const Range all = pages_of(0, start.size);
+    charged_.add(all.offset, all.length);
+  }
+  MutexLock lock(mu_);
+  begun_ = true;
+  whole_ = start.whole;
+  fid_ = start.fid;
+  file_ = std::move(start.file);
+  size_ = start.size;
+  base_len_ = start.base_len >= 0 ? start.base_len : start.base_etag.empty() ? 0 : start.size;
+  base_ = std::move(start.base);
+  base_etag_ = std::move(start.base_etag);
+  base_size_ = start.base_size;
+  local_.clear();
+  if (start.whole) local_.add(0, size_);
+  local_.add(start.dirty);
+  dirty_ = std::move(start.dirty);
+}
+
+Result<std::shared_ptr<UniqueFd>> Draft::work_file() const {
+  MutexLock lock(mu_);
+  if (!begun_) return Error{Code::kBusy, "the draft has ended"};
+  return file_;
+}
+
+bool Draft::begun() const {
+  MutexLock lock(mu_);
+  return begun_;
+}
+
+Status Draft::charge(int64_t offset, int64_t length) {
+  const Range pages = pages_of(offset, length);
+  int64_t missing = 0;
+  for (const Range& r : charged_.outside(pages.offset, pages.length)) missing += r.length;
+  if (missing == 0) return {};
+  uint64_t fid = 0;
+  {
+    MutexLock lock(mu_);
+    fid = fid_;
+  }
+  if (!room_.take(fid, missing))
+    return Error{Code::kNoSpace, "the cache is full of data that is not on S3 yet, or its disk is"};
+  charged_.add(pages.offset, pages.length);
+  return {};
+}
+
+void Draft::touched(int64_t offset, int64_t length) {
+  local_.add(offset, length);
+  dirty_.add(offset, length);
+  ++generation_;
+  session_.touched(offset, length);
+}
+
+Result<int64_t> Draft::write_locked(int64_t offset, std::span<const std::byte> data) {
+  const auto length = static_cast<int64_t>(data.size());
+  if (offset > kMaxObject - length) return too_big(offset);
+  auto file = work_file();
+  if (!file.ok()) return file.error();
+  if (Status s = charge(offset, length); !s.ok()) return s.error();
+  const Status written = cache::write_all((*file)->get(), offset, data, "work file");
+  MutexLock lock(mu_);
+  if (!written.ok()) return written.error();
+  // What lies between the old end and this write is a hole of the work file: zeros, here and on S3.
+  if (offset > size_) touched(size_, offset - size_);
+  touched(offset, length);
+  size_ = std::max(size_, offset + length);
+  return size_;
+}
+
+Result<int64_t> Draft::write(int64_t offset, std::span<const std::byte> data) {
+  MutexLock io(io_mu_);
+  return write_locked(offset, data);
+}
+
+Result<int64_t> Draft::append(std::span<const std::byte> data) {
+  MutexLock io(io_mu_);
+  return write_locked(size(), data);
+}
+
+Result<int64_t> Draft::truncate(int64_t size) {
+  if (size > kMaxObject) return too_big(size);
+  MutexLock io(io_mu_);
+  const auto file = work_file();
+  if (!file.ok()) return file.error();
+  {
+    MutexLock lock(mu_);
+    if (size == size_) return size_;
+    // Bits before bytes where bytes go away: nobody may be told of a range that reads as zeros by then.
+    if (size < size_) {
+      local_.remove(size, size_ - size);
+      dirty_.remove(size, size_ - size);
+      base_len_ = std::min(base_len_, size);
+      cut_ = std::min(cut_, size);
+      session_.touched(size, size_ - size);
+      if (base_len_ == 0) base_.reset();
+    }
+  }
+  if (::ftruncate((*file)->get(), size) != 0) return errno_error(errno, "resize the work file");
+  int64_t old = 0;
+  uint64_t fid = 0;
+  {
+    MutexLock lock(mu_);
+    old = std::exchange(size_, size);
+    fid = fid_;
+    if (size > old) {
+      local_.add(old, size - old);
+      session_.touched(old, size - old);
+    }
+    resized_ = true;
+    ++generation_;
+  }
+  const int64_t kept = pages_of(0, size).length;
+  int64_t freed = 0;
+  for (const Range& r : charged_.inside(kept, INT64_MAX / 2)) freed += r.length;
+  charged_.remove(kept, INT64_MAX / 2);
+  if (freed > 0) room_.freed(fid, freed);
+  return size;
+}
+
+Result<int64_t> Draft::zero(int64_t offset, int64_t length, bool may_grow) {
+  if (offset > kMaxObject - length) return too_big(offset);
+  if (may_grow && offset + length > size()) {
+    if (auto grown = truncate(offset + length); !grown.ok()) return grown;
+  }
+  MutexLock io(io_mu_);
+  const int64_t end = std::min(offset + length, size());
+  if (end <= offset) return size();
+  const auto file = work_file();
+  if (!file.ok()) return file.error();
+  if (::fallocate((*file)->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, end - offset) != 0)
+    return errno_error(errno, "punch the work file");
+  MutexLock lock(mu_);
+  touched(offset, end - offset);
+  return size_;
+}
+
+void Draft::attributes_changed() {
+  MutexLock lock(mu_);
+  attributes_ = true;
+  ++generation_;
+}
+
+Draft::Snapshot Draft::take_snapshot() {
+  MutexLock lock(mu_);
+  sending_.add(dirty_);
+  dirty_.clear();
+  attributes_ = resized_ = false;
+  cut_ = INT64_MAX;
+  sending_now_ = true;
+  Snapshot out;
+  out.size = size_;
+  out.base_len = base_len_;
+  out.changed = sending_;
+  out.base_etag = base_etag_;
+  out.file = file_;
+  out.generation = generation_;
+  return out;
+}
+
+void Draft::saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base) {
+  MutexLock lock(mu_);
+  sending_.clear();
+  sending_now_ = false;
+  base_etag_ = etag;
+  base_size_ = snapshot.size;
+  // Cut meanwhile: what lies behind stays nobody's, also when the file has grown again since.
+  base_len_ = cut_ < snapshot.size ? std::min(cut_, size_) : snapshot.size;
+  base_ = whole_ ? nullptr : std::move(base);
+}
+
+void Draft::not_saved() {
+  MutexLock lock(mu_);
+  for (const Range& r : sending_.inside(0, size_)) dirty_.add(r.offset, r.length);
+  sending_.clear();
+  sending_now_ = false;
+  attributes_ = true;
+}
+
+bool Draft::end(uint64_t generation, const std::function<void()>& publish) {
+  MutexLock io(io_mu_);
+  {
+    MutexLock lock(mu_);
+    if (!begun_ || generation != generation_ || !dirty_.empty() || !sending_.empty()) return false;
+  }
+  publish();
+  MutexLock lock(mu_);
+  begun_ = whole_ = false;
+  file_.reset();
+  base_.reset();
+  local_.clear();
+  fid_ = 0;
+  return true;
+}
+
+Draft::State Draft::state() const {
+  MutexLock lock(mu_);
+  State out;
+  out.begun = begun_;
+  out.dirty = dirty_locked();
+  out.whole = whole_;
+  out.unlinked = unlinked_;
+  out.fid = fid_;
+  out.generation = generation_;
+  out.size = size_;
+  out.base_len = base_len_;
+  out.base_size = base_size_;
+  out.base_etag = base_etag_;
+  return out;
+}
+
+int64_t Draft::size() const {
+  MutexLock lock(mu_);
+  return size_;
+}
+
+bool Draft::dirty_locked() const {
+  return attributes_ || resized_ || sending_now_ || !dirty_.empty() || !sending_.empty();
+}
+
+bool Draft::dirty() const {
+  MutexLock lock(mu_);
+  return dirty_locked();
+}
+
+ExtentSet Draft::local() const {
+  MutexLock lock(mu_);
+  return local_;
+}
+
+ExtentSet Draft::unsaved() const {
+  MutexLock lock(mu_);
+  ExtentSet out = dirty_;
+  out.add(sending_);
+  return out;
+}
+
+std::shared_ptr<UniqueFd> Draft::file() const {
+  MutexLock lock(mu_);
+  return file_;
+}
+
+bool Draft::ready_to_send(Range range) const {
+  MutexLock lock(mu_);
+  return begun_ && range.offset + range.length <= size_ && local_.covers(range.offset, range.length) &&
+         dirty_.covers(range.offset, range.length);
+}
+
+void Draft::mark_unlinked() {
+  MutexLock lock(mu_);
+  unlinked_ = true;
+}
+
+bool Draft::unlinked() const {
+  MutexLock lock(mu_);
+  return unlinked_;
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,165 @@
+// Draft: the content of one inode that this mount changes: what is local, what S3 lacks, what is on its way.
+//
+// The work file has the draft's size and holds every byte that is `local`; what is not, below base_len, is
+// the base version's and comes from its Content; past base_len nothing ever does. Where the whole base lies
+// in the cache the work file is that very cache file (everything is local, and kernel readers of it see each
+// write); else it is a new one. `dirty` is what has to go up; an upload takes it as a snapshot, and what is
+// written meanwhile is dirty again.
+//
+// Life: idle (opened for writing, nothing changed) -> begun (has a work file) -> saved -> idle again, or
+// gone. Bytes before bits: a range becomes local and dirty after its pwrite returned, so a snapshot taken in
+// between misses nothing for good. Threads: any. io_mu_ is held across pwrite and ftruncate on the work file
+// (its page cache), so that base bytes merged in never overwrite a user's; lock order io_mu_ -> mu_. No lock
+// is held across a request, an fsync or a callback. Errors: kNoSpace, kIo, kStale (the base version is gone
+// and was needed), kTooBig. Units: bytes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/sync.h"
+#include "base/unique_fd.h"
+#include "core/content.h"
+#include "core/extent_set.h"
+#include "core/upload_session.h"
+
+namespace s3cache::core {
+
+// Room in the cache for a draft's bytes. Implemented by DraftTable.
+class DraftRoom {
+ public:
+  virtual ~DraftRoom() = default;
+  // False: the disk or the budget is full and nothing can go.
+  virtual bool take(uint64_t fid, int64_t bytes) = 0;
+  virtual void freed(uint64_t fid, int64_t bytes) = 0;
+};
+
+class Draft : public std::enable_shared_from_this<Draft> {
+ public:
+  Draft(DraftRoom& room, uint64_t ino, uint64_t version) : room_(room), ino_(ino), version_(version) {}
+
+  uint64_t ino() const { return ino_; }
+  uint64_t version() const { return version_; }
+
+  // Where the bytes are when the first change comes.
+  struct Start {
+    uint64_t fid = 0;
+    std::shared_ptr<UniqueFd> file;  // of exactly `size` bytes
+    int64_t size = 0;
+    std::shared_ptr<Content> base;  // what is not local comes from it; null: nothing does
+    std::string base_etag;          // of the object the draft builds on; empty: there is none
+    int64_t base_size = 0;          // its whole size
+    bool whole = false;             // the work file has every byte
+    ExtentSet dirty;                // out of the journal of an earlier mount
+    int64_t base_len = -1;          // -1: size
+  };
+  void begin(Start start);
+  bool begun() const;
+
+  // A change. They return what the file's size is then; kBusy: the draft ended meanwhile, begin() it again.
+  Result<int64_t> write(int64_t offset, std::span<const std::byte> data);
+  Result<int64_t> append(std::span<const std::byte> data);
+  Result<int64_t> truncate(int64_t size);
+  Result<int64_t> zero(int64_t offset, int64_t length, bool may_grow);
+  void attributes_changed();
+
+  // REQUIRES: begun. As Content::read.
+  void read(int64_t offset, size_t length, Callback<ReadReply> done);
+  // Makes every byte of the range local.
+  void materialize(Range range, std::function<void(Status)> done);
+
+  // What one upload sends.
+  struct Snapshot {
+    int64_t size = 0;
+    int64_t base_len = 0;
+    ExtentSet changed;
+    std::string base_etag;
+    std::shared_ptr<UniqueFd> file;
+    uint64_t generation = 0;
+  };
+  Snapshot take_snapshot();
+  // The upload of the latest snapshot ended. Saved: `etag` is the object's now, `base` serves what is not
+  // local.
+  void saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base);
+  void not_saved();
+  // Back to idle, if nothing changed since `generation`: `publish` hands the bytes to the content table,
+  // under the lock that writers take. False: it changed, and `publish` was not called.
+  bool end(uint64_t generation, const std::function<void()>& publish);
+
+  struct State {
+    bool begun = false, dirty = false, whole = false, unlinked = false;
+    uint64_t fid = 0, generation = 0;
+    int64_t size = 0, base_len = 0, base_size = 0;
+    std::string base_etag;
+  };
+  State state() const;
+  int64_t size() const;
+  bool dirty() const;
+  ExtentSet local() const;
+  ExtentSet unsaved() const;  // dirty or on its way
+  std::shared_ptr<UniqueFd> file() const;
+  // Is the range complete, dirty, and not on its way already? For parts that go up early.
+  bool ready_to_send(Range range) const;
+  void mark_unlinked();
+  bool unlinked() const;
+
+  // Parts that went up before the file was closed. Its own lock.
+  UploadSession& session() { return session_; }
+
+  // For DraftTable, under its lock: writable handles; made here and never uploaded; opened with O_EXCL.
+  int writers = 0;
+  bool fresh = false;
+  bool exclusive = false;
+  bool durable = false;  // its records are in the journal
+  int failures = 0;      // uploads that failed in a row
+  int64_t retry_at_ms = 0;
+  bool saving = false;  // an upload has been queued
+  struct Waiter {
+    uint64_t generation;
+    std::function<void(Status)> done;
+  };
+  std::vector<Waiter> waiters;
+  Mutex begin_mu;  // one begin() at a time; held across a durable commit
+
+ private:
+  Result<int64_t> write_locked(int64_t offset, std::span<const std::byte> data) REQUIRES(io_mu_);
+  Result<std::shared_ptr<UniqueFd>> work_file() const;
+  Status charge(int64_t offset, int64_t length) REQUIRES(io_mu_);
+  void touched(int64_t offset, int64_t length) REQUIRES(mu_);
+  std::vector<Range> missing(int64_t offset, int64_t length) const REQUIRES(mu_);
+  void compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
+               Callback<ReadReply> done);
+  Status merge(int64_t offset, ReadReply bytes);
+
+  DraftRoom& room_;
+  const uint64_t ino_;
+  const uint64_t version_;
+  UploadSession session_;
+  Mutex io_mu_ ACQUIRED_BEFORE(mu_);
+  ExtentSet charged_ GUARDED_BY(io_mu_);  // whole pages the budget was asked for
+  mutable Mutex mu_;
+  bool begun_ GUARDED_BY(mu_) = false;
+  bool whole_ GUARDED_BY(mu_) = false;
+  bool attributes_ GUARDED_BY(mu_) = false;  // changed: headers have to go up
+  bool resized_ GUARDED_BY(mu_) = false;     // the length alone has to go up
+  bool unlinked_ GUARDED_BY(mu_) = false;
+  bool sending_now_ GUARDED_BY(mu_) = false;  // a snapshot is on its way
+  bool dirty_locked() const REQUIRES(mu_);
+  uint64_t fid_ GUARDED_BY(mu_) = 0;
+  std::shared_ptr<UniqueFd> file_ GUARDED_BY(mu_);
+  int64_t size_ GUARDED_BY(mu_) = 0;
+  int64_t base_len_ GUARDED_BY(mu_) = 0;
+  int64_t base_size_ GUARDED_BY(mu_) = 0;
+  int64_t cut_ GUARDED_BY(mu_) = INT64_MAX;  // the shortest the file has been since the snapshot
+  std::shared_ptr<Content> base_ GUARDED_BY(mu_);
+  std::string base_etag_ GUARDED_BY(mu_);
+  ExtentSet local_ GUARDED_BY(mu_), dirty_ GUARDED_BY(mu_), sending_ GUARDED_BY(mu_);
+  uint64_t generation_ GUARDED_BY(mu_) = 0;  // moves with every change
+};
+
+}  // namespace s3cache::core

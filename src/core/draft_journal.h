@@ -1,0 +1,39 @@
+// The records of drafts: what a mount after a crash or a power cut needs to finish their uploads.
+//
+// kState "draft/" be64(ino) stands as long as an inode is changed (the mark); with `durable` its kDirty
+// extents, its kFile (state modified) and its kInode say exactly which bytes of which file have to go up,
+// over which base version. A mark that is not durable belongs to changes nobody was promised: they are taken
+// back. Threads: pure functions. Errors: those of the store; an unreadable record is kept where it is and
+// logged, never deleted. Units: bytes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/draft.h"
+#include "meta/meta_store.h"
+#include "meta/records.h"
+
+namespace s3cache::core {
+
+struct DraftMark {
+  uint64_t ino = 0;
+  bool durable = false;
+  uint64_t fid = 0;
+  int64_t base_len = 0, base_size = 0;
+};
+
+void put_draft_mark(meta::Batch& batch, uint64_t ino, const Draft::Start& start, bool durable);
+meta::File modified_file(uint64_t ino, const Draft::Start& start, int64_t now_s);
+
+// Everything of the draft as it stands; the caller has synced its file.
+meta::Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s);
+// Takes the mark and the extents away.
+void put_draft_end(meta::MetaStore& store, meta::Batch& batch, uint64_t ino);
+void forget_draft_records(meta::MetaStore& store, uint64_t ino);
+
+std::vector<DraftMark> read_draft_marks(meta::MetaStore& store);
+ExtentSet read_extents(meta::MetaStore& store, uint64_t ino);
+
+}  // namespace s3cache::core

@@ -1,0 +1,168 @@
+// The read side of Draft: bytes of the work file, and of the base version where they are not there.
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "cache/file_io.h"
+#include "core/draft.h"
+#include "core/scratch.h"
+
+namespace s3cache::core {
+
+namespace {
+
+// A READ of Content takes this much at most.
+constexpr int64_t kMaxRead = 1 << 20;
+
+// Several base reads of one question; the last answer completes it.
+struct Gathering {
+  std::vector<std::byte> bytes;
+  std::atomic<size_t> left{1};
+  Mutex mu;
+  Status status GUARDED_BY(mu);
+
+  void failed(const Error& error) {
+    MutexLock lock(mu);
+    if (status.ok()) status = error;
+  }
+  // True for the last one.
+  bool arrived() { return left.fetch_sub(1) == 1; }
+  Status outcome() {
+    MutexLock lock(mu);
+    return status;
+  }
+};
+
+std::vector<Range> in_pieces(const std::vector<Range>& runs) {
+  std::vector<Range> out;
+  for (const Range& r : runs)
+    for (int64_t at = 0; at < r.length; at += kMaxRead)
+      out.push_back({r.offset + at, std::min(kMaxRead, r.length - at)});
+  return out;
+}
+
+size_t copy_out(ReadReply reply, std::span<std::byte> to) {
+  size_t at = 0;
+  for (const iovec& io : reply) {
+    const size_t n = std::min(io.iov_len, to.size() - at);
+    std::memcpy(to.data() + at, io.iov_base, n);
+    at += n;
+  }
+  return at;
+}
+
+}  // namespace
+
+std::vector<Range> Draft::missing(int64_t offset, int64_t length) const {
+  const int64_t end = std::min(offset + length, base_len_);
+  return end > offset && base_ ? local_.outside(offset, end - offset) : std::vector<Range>();
+}
+
+void Draft::read(int64_t offset, size_t length, Callback<ReadReply> done) {
+  std::shared_ptr<UniqueFd> file;
+  std::shared_ptr<Content> base;
+  std::vector<Range> gaps;
+  {
+    MutexLock lock(mu_);
+    if (offset >= size_ || length == 0) {
+      lock.unlock();
+      return done(ReadReply{});
+    }
+    length = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(length), size_ - offset));
+    gaps = missing(offset, static_cast<int64_t>(length));
+    file = file_;
+    base = base_;
+  }
+  if (!gaps.empty()) return compose(offset, length, std::move(gaps), std::move(base), std::move(done));
+  const auto buffer = scratch(length);
+  const ssize_t n = cache::read_fully(file->get(), offset, buffer);
+  if (n < 0) return done(errno_error(errno, "read the work file"));
+  const iovec io{buffer.data(), static_cast<size_t>(n)};
+  done(ReadReply(&io, 1));
+}
+
+void Draft::compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
+                    Callback<ReadReply> done) {
+  auto all = std::make_shared<Gathering>();
+  all->bytes.resize(length);
+  if (cache::read_fully(file()->get(), offset, all->bytes) < 0)
+    return done(errno_error(errno, "read the work file"));
+  auto finish = [all, done] {
+    if (!all->arrived()) return;
+    if (const Status s = all->outcome(); !s.ok()) return done(s.error());
+    const iovec io{all->bytes.data(), all->bytes.size()};
+    done(ReadReply(&io, 1));
+  };
+  for (const Range& gap : in_pieces(gaps)) {
+    ++all->left;
+    base->read(gap.offset, static_cast<size_t>(gap.length),
+               [all, gap, offset, finish](Result<ReadReply> reply) {
+                 const auto to = std::span(all->bytes).subspan(static_cast<size_t>(gap.offset - offset));
+                 if (!reply.ok()) {
+                   all->failed(reply.error());
+                 } else if (copy_out(*reply, to.first(static_cast<size_t>(gap.length))) <
+                            static_cast<size_t>(gap.length)) {
+                   all->failed({Code::kIo, "the base version ends early"});
+                 }
+                 finish();
+               });
+  }
+  finish();
+}
+
+// Base bytes go where nothing was written since: under the lock that writers hold.
+Status Draft::merge(int64_t offset, ReadReply bytes) {
+  MutexLock io(io_mu_);
+  for (const iovec& piece : bytes) {
+    const auto length = static_cast<int64_t>(piece.iov_len);
+    std::vector<Range> gaps;
+    std::shared_ptr<UniqueFd> file;
+    {
+      MutexLock lock(mu_);
+      gaps = missing(offset, length);
+      file = file_;
+    }
+    for (const Range& gap : gaps) {
+      if (Status s = charge(gap.offset, gap.length); !s.ok()) return s;
+      const auto* from = static_cast<const std::byte*>(piece.iov_base) + (gap.offset - offset);
+      if (Status s =
+              cache::write_all(file->get(), gap.offset, {from, static_cast<size_t>(gap.length)}, "work file");
+          !s.ok())
+        return s;
+      MutexLock lock(mu_);
+      local_.add(gap.offset, gap.length);
+    }
+    offset += length;
+  }
+  return {};
+}
+
+void Draft::materialize(Range range, std::function<void(Status)> done) {
+  std::shared_ptr<Content> base;
+  std::vector<Range> gaps;
+  {
+    MutexLock lock(mu_);
+    gaps = missing(range.offset, range.length);
+    base = base_;
+  }
+  auto all = std::make_shared<Gathering>();
+  auto finish = [all, done = std::move(done)] {
+    if (all->arrived()) done(all->outcome());
+  };
+  for (const Range& gap : in_pieces(gaps)) {
+    ++all->left;
+    base->read(gap.offset, static_cast<size_t>(gap.length),
+               [self = shared_from_this(), all, gap, finish](Result<ReadReply> reply) {
+                 Status merged = reply.ok() ? self->merge(gap.offset, *reply) : Status(reply.error());
+                 if (!merged.ok()) all->failed(merged.error());
+                 finish();
+               });
+  }
+  finish();
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,355 @@
+// The way of drafts to S3: flush, upload, what an upload leaves behind, retries.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "core/draft_journal.h"
+#include "core/draft_table.h"
+#include "core/quarantine.h"
+
+namespace s3cache::core {
+
+using meta::Batch;
+using meta::Inode;
+using meta::Table;
+
+namespace {
+constexpr auto kTick = std::chrono::milliseconds(500);
+constexpr int64_t kFirstRetryMs = 1'000, kMaxRetryMs = 60'000;
+
+// The object will not take these bytes in any later try either.
+bool is_conflict(const Error& error) { return error.code == Code::kStale; }
+}  // namespace
+
+void DraftTable::flush(const std::shared_ptr<Draft>& draft, bool closing, Callback<void> done) {
+  if (draft->unlinked() || !draft->dirty()) return done({});
+  // "echo > f" closes the empty file before it writes: its PUT can wait for the last close, its record
+  // cannot. O_EXCL wants to know whether it lost.
+  if (closing && draft->fresh && !draft->begun() && !draft->exclusive) {
+    Batch batch;
+    put_draft_mark(batch, draft->ino(), {}, true);
+    return store_.apply(std::move(batch), [done = std::move(done)](const Status& s) { done(s); });
+  }
+  if (!options_.writeback || !draft->begun()) {
+    return upload(draft, [this, draft, done = std::move(done)](const Status& saved) {
+      done(saved);
+      if (saved.ok() || draft->unlinked()) return;
+      // The caller knows it failed; the bytes stay, also over a restart, and are tried again.
+      workers_.post([this, draft] {
+        if (draft->begun() && draft->dirty()) (void)persist(*draft);
+      });
+    });
+  }
+  workers_.post([this, draft, done = std::move(done)] {
+    const Status durable = persist(*draft);
+    done(durable);
+    if (durable.ok()) upload(draft, [](const Status&) {});
+  });
+}
+
+Status DraftTable::persist(Draft& draft) {
+  const auto file = draft.file();
+  if (!file) return {};
+  const Draft::State before = draft.state();
+  if (::fdatasync(file->get()) != 0) return errno_error(errno, "sync the work file");
+  if (!draft.durable) {
+    if (Status s = dir_.sync_folder(before.fid); !s.ok()) return s;
+  }
+  Batch batch = durable_draft(store_, draft, clock_.wall_s());
+  Status s = store_.apply_durable(std::move(batch));
+  if (s.ok()) draft.durable = true;
+  return s;
+}
+
+Result<Uploader::Target> DraftTable::target_of(const Draft& draft) {
+  auto inode = inodes_.get(draft.ino());
+  if (!inode.ok()) return inode.error();
+  auto key = inodes_.key_of(draft.ino(), *inode);
+  if (!key.ok()) return key.error();
+  auto value = store_.get(Table::kExt, meta::id_key(draft.ino()));
+  meta::Ext ext;
+  if (value.ok() && value->has_value()) ext = meta::Ext::decode(**value).value_or(meta::Ext());
+  Uploader::Target target;
+  target.headers = object_headers(*inode, ext, *key, options_);
+  target.key = std::move(*key);
+  target.exclusive = draft.fresh && draft.exclusive;
+  return target;
+}
+
+void DraftTable::stream(const std::shared_ptr<Draft>& draft, int64_t written_to) {
+  if (draft->unlinked()) return;
+  uploader_.stream(draft, written_to, [this, draft] { return target_of(*draft); });
+}
+
+// --- uploads
+
+void DraftTable::upload(const std::shared_ptr<Draft>& draft, Callback<void> done) {
+  {
+    MutexLock lock(mu_);
+    draft->waiters.push_back({draft->state().generation, std::move(done)});
+    if (std::exchange(draft->saving, true)) return;
+  }
+  queue_.run(draft->ino(), [this, draft](InodeQueue::Turn turn) { upload_turn(draft, turn); });
+}
+
+void DraftTable::upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn) {
+  const Draft::Snapshot snapshot = draft->take_snapshot();
+  if (draft->unlinked())
+    return uploaded(draft, snapshot, Error{Code::kCancelled, "the file was removed"}, turn);
+  auto target = target_of(*draft);
+  if (!target.ok()) return uploaded(draft, snapshot, target.error(), turn);
+  uploader_.send(draft, snapshot, std::move(*target),
+                 [this, draft, snapshot, turn](Result<s3::Written> written) {
+                   // Records, and the seal of a large file, are no work for a network thread.
+                   workers_.post([this, draft, snapshot, turn, written = std::move(written)] {
+                     uploaded(draft, snapshot, written, turn);
+                   });
+                 });
+}
+
+void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+                          const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
+  Status outcome = written.ok() ? Status() : Status(written.error());
+  if (written.ok()) {
+    draft->fresh = false;
+    draft->failures = 0;
+    std::shared_ptr<Content> base;
+    if (!draft->state().whole && draft->begun())
+      base = contents_.uncached(draft->ino(), written->etag, snapshot.size);
+    draft->saved(snapshot, written->etag, std::move(base));
+    record_saved(*draft, snapshot, *written);
+  } else {
+    draft->not_saved();
+    if (is_conflict(written.error()) && !draft->unlinked()) conflict(draft, written.error());
+    const int64_t wait = std::min(kMaxRetryMs, kFirstRetryMs << std::min(draft->failures, 6));
+    ++draft->failures;
+    draft->retry_at_ms = clock_.mono_ms() + wait;
+  }
+  std::vector<Draft::Waiter> answered;
+  bool more = false;
+  {
+    MutexLock lock(mu_);
+    for (auto it = draft->waiters.begin(); it != draft->waiters.end();) {
+      if (written.ok() && it->generation > snapshot.generation) {
+        ++it;
+        continue;
+      }
+      answered.push_back(std::move(*it));
+      it = draft->waiters.erase(it);
+    }
+    more = !draft->waiters.empty();
+    if (!more) draft->saving = false;
+  }
+  for (auto& waiter : answered) waiter.done(outcome);
+  if (more)
+    return queue_.run(draft->ino(), [this, draft](InodeQueue::Turn next) { upload_turn(draft, next); });
+  if (written.ok() && draft->begun()) finish(draft, snapshot);
+  bool idle = false;
+  {
+    MutexLock lock(mu_);
+    idle = draft->writers == 0;
+  }
+  if (idle && draft->unlinked()) return discard(draft);
+  drop_if_idle(draft);
+  (void)turn;  // until here nothing else happens to this inode
+}
+
+void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written) {
+  bool clean = false;
+  (void)inodes_.update(draft.ino(), [&](Inode& inode, Batch& batch) {
+    if (version_of(inode) != draft.version()) return false;
+    // Under the inode's lock, which changed() takes too: a write that comes now marks the inode again.
+    clean = !draft.dirty();
+    inode.etag = written.etag;
+    inode.last_modified_s = written.last_modified;
+    inode.has_owner = true;
+    if (clean) {
+      inode.size = inode.base_len = snapshot.size;
+      inode.source = draft.begun() ? inode.source : meta::AttrSource::kHead;
+      if (!draft.begun()) put_draft_end(store_, batch, draft.ino());
+    }
+    return true;
+  });
+  if (clean && !draft.begun() && mutations_) mutations_->uploaded(draft.ino());
+}
+
+// Everything is on S3: the work file becomes the cache of the new version.
+void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot) {
+  const Draft::State state = draft->state();
+  if (state.dirty || state.generation != snapshot.generation || draft->unlinked()) return;
+  auto inode = inodes_.get(draft->ino());
+  if (!inode.ok()) return;
+  auto content = contents_.prepare_local(draft->ino(), *inode, state.fid, draft->local());
+  const bool cached = content && content->fid() != 0;
+  const bool ended = draft->end(snapshot.generation, [&] {
+    (void)inodes_.update(draft->ino(), [&](Inode& now, Batch& batch) {
+      now.source = meta::AttrSource::kHead;
+      now.fid = cached ? state.fid : 0;
+      put_draft_end(store_, batch, draft->ino());
+      return true;
+    });
+    if (content) contents_.publish_local(content);
+  });
+  if (!ended) return;
+  if (!cached) space_.evict(state.fid);  // empty, or it cannot be read back
+  draft->durable = false;
+  if (mutations_) mutations_->uploaded(draft->ino());
+}
+
+// The version this draft builds on is gone: its bytes are set aside, the name shows the server's version.
+void DraftTable::conflict(const std::shared_ptr<Draft>& draft, const Error& why) {
+  auto inode = inodes_.get(draft->ino());
+  auto key = inodes_.key_of(draft->ino());
+  const Draft::State state = draft->state();
+  if (!inode.ok() || !key.ok() || !state.begun) return;
+  const Status kept = quarantine(dir_, *key, *draft);
+  if (!kept.ok()) {
+    log::error("{}: {}; its changes cannot be set aside ({}) and stay in the cache", *key, why.message,
+               kept.error().message);
+    return;
+  }
+  log::error("{}: {}; this mount's changes are set aside: s3cache recover list", *key, why.message);
+  draft->mark_unlinked();
+  (void)inodes_.update(draft->ino(), [&](Inode& now, Batch& batch) {
+    now.source = meta::AttrSource::kListing;
+    now.fid = 0;
+    now.etag = "conflict";  // equal to no version: the server's own takes its place
+    put_draft_end(store_, batch, draft->ino());
+    meta::Dirent dirent;
+    dirent.ino = draft->ino();
+    dirent.checked_at_ns = -1;
+    batch.put(Table::kDirent, meta::dirent_key(now.parent, now.name, false), dirent.encode());
+    return true;
+  });
+  if (listener_) listener_->inode_changed(draft->ino());
+}
+
+void DraftTable::save_all(Callback<void> done) {
+  std::vector<std::shared_ptr<Draft>> all;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [ino, draft] : drafts_) all.push_back(draft);
+  }
+  struct Join {
+    std::atomic<size_t> left{1};
+    Mutex mu;
+    Status status GUARDED_BY(mu);
+    Callback<void> done;
+  };
+  auto join = std::make_shared<Join>();
+  join->done = std::move(done);
+  const auto one = [join](const Status& saved) {
+    if (!saved.ok()) {
+      MutexLock lock(join->mu);
+      join->status = saved;
+    }
+    if (join->left.fetch_sub(1) != 1) return;
+    Status status;
+    {
+      MutexLock lock(join->mu);
+      status = join->status;
+    }
+    join->done(status);
+  };
+  for (const auto& draft : all) {
+    if (!draft->dirty() || draft->unlinked()) continue;
+    ++join->left;
+    upload(draft, one);
+  }
+  one({});
+}
+
+void DraftTable::retry_loop() {
+  MutexLock lock(mu_);
+  while (!stopping_) {
+    wake_.wait_for(mu_, kTick);
+    std::vector<std::shared_ptr<Draft>> due;
+    for (const auto& [ino, draft] : drafts_) {
+      const bool wanted = draft->failures > 0 && !draft->saving && !draft->unlinked() && draft->dirty();
+      if (wanted && clock_.mono_ms() >= draft->retry_at_ms) due.push_back(draft);
+    }
+    lock.unlock();
+    for (const auto& draft : due)
+      upload(draft, [](const Status& saved) {
+        if (!saved.ok()) log::warn("upload: {}; it will be tried again", saved.error().message);
+      });
+    due.clear();
+    lock.lock();
+  }
+}
+
+// --- at mount
+
+void DraftTable::recover() {
+  uploader_.abort_left_over();
+  for (const DraftMark& mark : read_draft_marks(store_)) {
+    if (mark.durable) {
+      revive(mark);
+    } else {
+      take_back(mark);
+    }
+  }
+}
+
+void DraftTable::revive(const DraftMark& mark) {
+  auto inode = inodes_.get(mark.ino);
+  if (inode.ok() && mark.fid == 0)
+    return close(open(mark.ino, version_of(*inode), true, false));  // an empty file
+  auto file = dir_.open_file(mark.fid, true);
+  if (!inode.ok() || !file.ok()) {
+    log::error("journal: inode {}: its unsaved bytes cannot be opened: {}; the record is kept", mark.ino,
+               (inode.ok() ? file.error() : inode.error()).message);
+    return;
+  }
+  Draft::Start start;
+  start.fid = mark.fid;
+  start.size = inode->size;
+  start.base_etag = inode->etag;
+  start.base_size = mark.base_size;
+  start.base_len = std::min(mark.base_len, inode->size);
+  start.dirty = read_extents(store_, mark.ino);
+  // What lies behind the base and was never written are zeros, and those are in the file.
+  if (start.base_len > 0) start.base = contents_.uncached(mark.ino, inode->etag, mark.base_size);
+  if (::ftruncate(file->get(), start.size) != 0) log::warn("journal: cannot resize {:016x}", mark.fid);
+  start.file = std::make_shared<UniqueFd>(std::move(*file));
+  space_.policy().set_evictable(mark.fid, false);
+  auto draft = open(mark.ino, version_of(*inode), inode->etag.empty(), false);
+  draft->begin(std::move(start));
+  draft->attributes_changed();
+  draft->durable = true;
+  log::info("journal: inode {}: {} bytes go up that an earlier mount promised", mark.ino,
+            draft->unsaved().bytes());
+  close(draft);
+}
+
+// Changes that nobody was promised: the name shows what S3 has.
+void DraftTable::take_back(const DraftMark& mark) {
+  auto inode = inodes_.get(mark.ino);
+  if (inode.ok() && inode->source == meta::AttrSource::kLocal) {
+    const std::string name = meta::dirent_key(inode->parent, inode->name, false);
+    if (inode->etag.empty()) {
+      Batch batch;
+      batch.erase(Table::kDirent, name);
+      inodes_.remove(mark.ino, std::move(batch));
+    } else {
+      (void)inodes_.update(mark.ino, [&](Inode& now, Batch& batch) {
+        now.source = meta::AttrSource::kListing;
+        now.fid = 0;
+        now.etag = "taken back";
+        meta::Dirent dirent;
+        dirent.ino = mark.ino;
+        dirent.checked_at_ns = -1;
+        batch.put(Table::kDirent, name, dirent.encode());
+        return true;
+      });
+    }
+  }
+  forget_draft_records(store_, mark.ino);
+  if (mark.fid != 0) space_.evict(mark.fid);
+}
+
+}  // namespace s3cache::core

@@ -1,0 +1,353 @@
+#include "core/draft_table.h"
+
+#include <linux/falloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "core/draft_journal.h"
+#include "core/namespace_context.h"
+
+namespace s3cache::core {
+
+using meta::Batch;
+using meta::Inode;
+using meta::Table;
+
+DraftTable::DraftTable(const Parts& parts, const UploadOptions& options)
+    : inodes_(parts.inodes),
+      store_(parts.inodes.store()),
+      contents_(parts.contents),
+      dir_(parts.dir),
+      space_(parts.space),
+      workers_(parts.workers),
+      queue_(parts.queue),
+      s3_(parts.s3),
+      clock_(parts.clock),
+      listener_(parts.listener),
+      options_(options),
+      uploader_(s3_, store_, workers_, options) {
+  contents_.on_closed([this](uint64_t ino) { object_unneeded(ino); });
+  retrier_ = std::thread([this] { retry_loop(); });
+}
+
+DraftTable::~DraftTable() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+    wake_.notify_all();
+  }
+  retrier_.join();
+  contents_.on_closed(nullptr);
+  std::unordered_map<uint64_t, std::shared_ptr<Draft>> left;
+  {
+    MutexLock lock(mu_);
+    left.swap(drafts_);
+  }
+  for (const auto& [ino, draft] : left) {
+    if (!draft->begun() || draft->unlinked() || !draft->dirty()) continue;
+    if (Status s = persist(*draft); !s.ok()) log::error("unsaved file {}: {}", ino, s.error().message);
+  }
+}
+
+std::shared_ptr<Draft> DraftTable::find(uint64_t ino) {
+  if (count_.load(std::memory_order_acquire) == 0) return nullptr;
+  MutexLock lock(mu_);
+  const auto it = drafts_.find(ino);
+  return it == drafts_.end() ? nullptr : it->second;
+}
+
+std::shared_ptr<Draft> DraftTable::open(uint64_t ino, uint64_t version, bool created, bool exclusive) {
+  MutexLock lock(mu_);
+  auto& slot = drafts_[ino];
+  // One that never began stands for a version that was replaced on the server: its handles will hear of it.
+  if (slot && slot->version() != version && !slot->begun()) slot.reset();
+  if (!slot) {
+    slot = std::make_shared<Draft>(*this, ino, version);
+    if (created) {
+      slot->fresh = true;
+      slot->exclusive = exclusive;
+      slot->attributes_changed();
+      // On record before anything of it: a crash must not leave a name that is nowhere else.
+      Batch batch;
+      put_draft_mark(batch, ino, {}, false);
+      store_.apply(std::move(batch));
+    }
+  }
+  ++slot->writers;
+  count_.store(drafts_.size(), std::memory_order_release);
+  return slot;
+}
+
+void DraftTable::close(const std::shared_ptr<Draft>& draft) {
+  {
+    MutexLock lock(mu_);
+    if (--draft->writers > 0) return;
+  }
+  if (draft->unlinked()) return discard(draft);
+  if (!draft->dirty()) return drop_if_idle(draft);
+  // A new file that nobody wrote, or pages that a mapping wrote after the last close(2).
+  upload(draft, [ino = draft->ino()](const Status& saved) {
+    if (!saved.ok()) log::warn("inode {}: not saved yet: {}", ino, saved.error().message);
+  });
+}
+
+void DraftTable::drop_if_idle(const std::shared_ptr<Draft>& draft) {
+  MutexLock lock(mu_);
+  const auto it = drafts_.find(draft->ino());
+  if (it == drafts_.end() || it->second != draft) return;
+  if (draft->writers > 0 || draft->saving || draft->begun() || draft->dirty()) return;
+  drafts_.erase(it);
+  count_.store(drafts_.size(), std::memory_order_release);
+}
+
+// Unlinked, and the last writer is gone: nothing of it is needed any more.
+void DraftTable::discard(const std::shared_ptr<Draft>& draft) {
+  {
+    MutexLock lock(mu_);
+    const auto it = drafts_.find(draft->ino());
+    if (it == drafts_.end() || it->second != draft || draft->writers > 0 || draft->saving) return;
+    drafts_.erase(it);
+    count_.store(drafts_.size(), std::memory_order_release);
+  }
+  uploader_.abandon(*draft);
+  forget_draft_records(store_, draft->ino());
+  if (const uint64_t fid = draft->state().fid; fid != 0) space_.evict(fid);
+}
+
+std::shared_ptr<Draft> DraftTable::active(uint64_t ino, uint64_t version) {
+  auto draft = find(ino);
+  return draft && draft->version() == version && draft->begun() ? draft : nullptr;
+}
+
+bool DraftTable::writing(uint64_t ino) {
+  const auto draft = find(ino);
+  if (!draft) return false;
+  MutexLock lock(mu_);
+  return draft->writers > 0 || draft->begun() || draft->dirty();
+}
+
+// --- the first change
+
+Result<Draft::Start> DraftTable::start_of(const Inode& inode, uint64_t ino, bool truncating) {
+  Draft::Start start;
+  start.size = inode.size;
+  start.base_etag = inode.etag;
+  start.base_size = inode.size;
+  std::shared_ptr<Content> content;
+  if (inode.size > 0) {
+    auto current = contents_.acquire(ino);
+    if (!current.ok()) return current.error();
+    content = std::move(*current);
+  }
+  if (content && content->sealed()) {
+    auto file = dir_.open_file(content->fid(), true);
+    if (file.ok() && contents_.supersede(content, true)) {
+      start.fid = content->fid();
+      start.file = std::make_shared<UniqueFd>(std::move(*file));
+      start.whole = true;
+      return start;
+    }
+  }
+  auto fid = store_.next_id();
+  if (!fid.ok()) return fid.error();
+  space_.policy().set_evictable(*fid, false);
+  auto file = dir_.create_file(*fid, inode.size);
+  if (!file.ok()) return file.error();
+  start.fid = *fid;
+  start.file = std::make_shared<UniqueFd>(std::move(*file));
+  if (content) contents_.supersede(content, false);
+  if (truncating) {
+    start.base_len = 0;
+  } else {
+    start.base = std::move(content);
+  }
+  return start;
+}
+
+Status DraftTable::mark_local(const Draft& draft, const Draft::Start& start, const Inode& inode) {
+  Batch durable;
+  if (start.whole) {
+    // Intent before bytes: from here on nobody takes the file for the version it was.
+    durable.put(Table::kFile, meta::id_key(start.fid),
+                modified_file(draft.ino(), start, clock_.wall_s()).encode());
+    if (Status s = store_.apply_durable(std::move(durable)); !s.ok()) return s;
+  }
+  bool moved = false;
+  const auto updated = inodes_.update(draft.ino(), [&](Inode& now, Batch& batch) {
+    if (version_of(now) != draft.version()) {
+      moved = true;
+      return false;
+    }
+    now.lineage = draft.version();
+    now.source = meta::AttrSource::kLocal;
+    now.kind_known = true;
+    now.fid = start.fid;
+    if (!draft.unlinked()) put_draft_mark(batch, draft.ino(), start, false);
+    meta::Dirent dirent;
+    dirent.ino = draft.ino();
+    dirent.checked_at_ns = kPinned;
+    batch.put(Table::kDirent, meta::dirent_key(inode.parent, inode.name, false), dirent.encode());
+    return true;
+  });
+  if (moved) return Error{Code::kStale, inode.name + " was replaced on the server"};
+  // Unlinked while open: its record is gone, its handles go on.
+  return updated.ok() || draft.unlinked() ? Status() : Status(updated.error());
+}
+
+Status DraftTable::begin(const std::shared_ptr<Draft>& draft, bool truncating) {
+  if (draft->begun()) return {};
+  MutexLock lock(draft->begin_mu);
+  if (draft->begun()) return {};
+  auto inode = inodes_.get(draft->ino());
+  if (!inode.ok()) {
+    if (!draft->unlinked()) return Error{Code::kStale, inode.error().message};
+    inode = Inode();  // a new file, unlinked before its first byte
+  } else if (version_of(*inode) != draft->version()) {
+    return Error{Code::kStale, inode->name + " was replaced on the server"};
+  }
+  auto start = start_of(*inode, draft->ino(), truncating);
+  if (!start.ok()) return start.error();
+  if (Status s = mark_local(*draft, *start, *inode); !s.ok()) {
+    if (!start->whole) space_.evict(start->fid);
+    return s;
+  }
+  draft->begin(std::move(*start));
+  return {};
+}
+
+// --- changes
+
+template <class Change>
+Result<int64_t> DraftTable::change(const std::shared_ptr<Draft>& draft, bool truncating,
+                                   const Change& change) {
+  for (;;) {
+    if (Status s = begin(draft, truncating); !s.ok()) return s.error();
+    auto size = change();
+    if (size.is(Code::kBusy)) continue;  // saved and ended between the two
+    if (size.ok()) changed(draft, *size);
+    return size;
+  }
+}
+
+Result<size_t> DraftTable::write(const std::shared_ptr<Draft>& draft, int64_t offset,
+                                 std::span<const std::byte> data) {
+  auto size = change(draft, false, [&] { return draft->write(offset, data); });
+  if (!size.ok()) return size.error();
+  stream(draft, offset + static_cast<int64_t>(data.size()));
+  return data.size();
+}
+
+Result<size_t> DraftTable::append(const std::shared_ptr<Draft>& draft, std::span<const std::byte> data) {
+  auto size = change(draft, false, [&] { return draft->append(data); });
+  if (!size.ok()) return size.error();
+  stream(draft, *size);
+  return data.size();
+}
+
+Status DraftTable::truncate(const std::shared_ptr<Draft>& draft, int64_t size) {
+  auto now = change(draft, size == 0, [&] { return draft->truncate(size); });
+  return now.ok() ? Status() : Status(now.error());
+}
+
+Status DraftTable::allocate(const std::shared_ptr<Draft>& draft, int mode, int64_t offset, int64_t length) {
+  const bool keep = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const int what = mode & ~FALLOC_FL_KEEP_SIZE;
+  if (what != 0 && what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE)
+    return Error{Code::kUnsupported, "this kind of fallocate"};
+  if (what == 0 && keep) return {};  // room is promised by the cache's budget, byte by byte
+  const auto act = [&]() -> Result<int64_t> {
+    if (what != 0) return draft->zero(offset, length, !keep);
+    return draft->size() >= offset + length ? draft->size() : draft->truncate(offset + length);
+  };
+  auto size = change(draft, false, act);
+  return size.ok() ? Status() : Status(size.error());
+}
+
+// The record says the new size at once, and the time not much later: LOOKUP and GETATTR answer from it.
+void DraftTable::changed(const std::shared_ptr<Draft>& draft, int64_t size) {
+  constexpr int64_t kTimeStepNs = 5'000'000;
+  const int64_t now = clock_.wall_ns();
+  (void)inodes_.update(draft->ino(), [&](Inode& inode, Batch&) {
+    if (inode.source != meta::AttrSource::kLocal || version_of(inode) != draft->version()) return false;
+    if (inode.size == size && now - inode.mtime_ns < kTimeStepNs && now >= inode.mtime_ns) return false;
+    inode.size = draft->size();
+    inode.base_len = std::min(inode.base_len, inode.size);
+    inode.mtime_ns = inode.ctime_ns = now;
+    return true;
+  });
+}
+
+bool DraftTable::take(uint64_t fid, int64_t bytes) { return space_.take_for_draft(fid, bytes); }
+void DraftTable::freed(uint64_t fid, int64_t bytes) { space_.shrunk(fid, bytes); }
+
+// --- DraftHost
+
+bool DraftTable::has_draft(uint64_t ino) {
+  const auto draft = find(ino);
+  return draft && (draft->begun() || draft->fresh) && !draft->unlinked();
+}
+
+bool DraftTable::attributes_changed(uint64_t ino) {
+  const auto draft = find(ino);
+  if (!draft || draft->unlinked()) return false;
+  // An idle draft of an object that exists has no bytes to send with them.
+  if (!draft->begun() && !draft->fresh) return false;
+  draft->attributes_changed();
+  bool unattended = false;
+  {
+    MutexLock lock(mu_);
+    unattended = draft->writers == 0 && !draft->saving;
+  }
+  if (unattended) upload(draft, [](const Status&) {});
+  return true;
+}
+
+void DraftTable::save(uint64_t ino, Callback<void> done) {
+  const auto draft = find(ino);
+  if (!draft || !draft->dirty() || draft->unlinked()) return done({});
+  upload(draft, std::move(done));
+}
+
+void DraftTable::unlinked(uint64_t ino) {
+  const auto draft = find(ino);
+  if (!draft) return;
+  draft->mark_unlinked();
+  discard(draft);
+}
+
+bool DraftTable::needs_object(uint64_t ino, std::function<void()> gone) {
+  if (!contents_.open_unsealed(ino)) return false;
+  {
+    MutexLock lock(mu_);
+    unneeded_[ino].push_back(std::move(gone));
+  }
+  if (!contents_.open_unsealed(ino)) object_unneeded(ino);  // closed between the two
+  return true;
+}
+
+void DraftTable::object_unneeded(uint64_t ino) {
+  std::vector<std::function<void()>> waiting;
+  {
+    MutexLock lock(mu_);
+    const auto it = unneeded_.find(ino);
+    if (it == unneeded_.end()) return;
+    waiting.swap(it->second);
+    unneeded_.erase(it);
+  }
+  for (const auto& gone : waiting) gone();
+}
+
+size_t DraftTable::unsaved_count() {
+  std::vector<std::shared_ptr<Draft>> all;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [ino, draft] : drafts_) all.push_back(draft);
+  }
+  return static_cast<size_t>(
+      std::count_if(all.begin(), all.end(), [](const auto& d) { return d->dirty() && !d->unlinked(); }));
+}
+
+}  // namespace s3cache::core

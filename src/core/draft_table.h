@@ -1,0 +1,129 @@
+// DraftTable: every file with local changes: their bytes, their uploads, their records.
+//
+// A writer's open makes an idle draft; the first change begins it (a work file, the inode marked kLocal and
+// its name pinned, for a cached file durably before its first byte changes); flush, fsync and close save it;
+// once S3 has it all the bytes go to the ContentTable as the cache of the new version. The journal of drafts:
+// kState "draft/<ino>" while an inode is changed, kDirty extents and a kFile of state modified once it was
+// made durable.
+//
+// Threads: any. Lock order: mu_ -> Draft's; a begin holds Draft::begin_mu over a durable commit. No lock is
+// held across a request or a callback. Owns: drafts. Borrows: the parts, which outlive it; the client is shut
+// down first. Errors: those of Draft, Uploader and the store. Units: bytes.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "core/content_table.h"
+#include "core/draft.h"
+#include "core/mutations.h"
+#include "core/uploader.h"
+
+namespace s3cache::core {
+
+struct DraftMark;
+
+class DraftTable : public DraftHost, public DraftRoom {
+ public:
+  struct Parts {
+    Inodes& inodes;
+    ContentTable& contents;
+    cache::CacheDir& dir;
+    CacheSpace& space;
+    WorkerPool& workers;
+    InodeQueue& queue;
+    s3::S3Client& s3;
+    Clock& clock;
+    ChangeListener* listener;
+  };
+  DraftTable(const Parts& parts, const UploadOptions& options);
+  ~DraftTable() override;
+  // Made after the table. REQUIRES: before the first open().
+  void set_mutations(Mutations* mutations) { mutations_ = mutations; }
+
+  // A writable handle more, or less. `created`: by create(), nothing of it is on S3.
+  std::shared_ptr<Draft> open(uint64_t ino, uint64_t version, bool created, bool exclusive);
+  void close(const std::shared_ptr<Draft>& draft);
+
+  // The draft whose bytes are to be read instead of the Content's; null: none has begun for this version.
+  std::shared_ptr<Draft> active(uint64_t ino, uint64_t version);
+  // Open for writing, or changed: no kernel may read the cache file by itself from now on.
+  bool writing(uint64_t ino);
+
+  Result<size_t> write(const std::shared_ptr<Draft>& draft, int64_t offset, std::span<const std::byte> data);
+  Result<size_t> append(const std::shared_ptr<Draft>& draft, std::span<const std::byte> data);
+  Status truncate(const std::shared_ptr<Draft>& draft, int64_t size);
+  Status allocate(const std::shared_ptr<Draft>& draft, int mode, int64_t offset, int64_t length);
+  // Waits for S3, or with writeback for the local disk. `closing`: a new file nobody wrote waits for its last
+  // close.
+  void flush(const std::shared_ptr<Draft>& draft, bool closing, Callback<void> done);
+  // Everything dirty, everywhere.
+  void save_all(Callback<void> done);
+
+  // DraftHost.
+  bool has_draft(uint64_t ino) override;
+  bool attributes_changed(uint64_t ino) override;
+  void save(uint64_t ino, Callback<void> done) override;
+  void unlinked(uint64_t ino) override;
+  bool needs_object(uint64_t ino, std::function<void()> gone) override;
+
+  // At mount, before the first open: what an earlier process left.
+  void recover();
+  size_t unsaved_count();
+
+ private:
+  bool take(uint64_t fid, int64_t bytes) override;
+  void freed(uint64_t fid, int64_t bytes) override;
+
+  std::shared_ptr<Draft> find(uint64_t ino);
+  Status begin(const std::shared_ptr<Draft>& draft, bool truncating);
+  Result<Draft::Start> start_of(const meta::Inode& inode, uint64_t ino, bool truncating);
+  Status mark_local(const Draft& draft, const Draft::Start& start, const meta::Inode& inode);
+  template <class Change>
+  Result<int64_t> change(const std::shared_ptr<Draft>& draft, bool truncating, const Change& change);
+  void changed(const std::shared_ptr<Draft>& draft, int64_t size);
+  void object_unneeded(uint64_t ino);
+  void stream(const std::shared_ptr<Draft>& draft, int64_t written_to);
+  Result<Uploader::Target> target_of(const Draft& draft);
+
+  void upload(const std::shared_ptr<Draft>& draft, Callback<void> done);
+  void upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
+  void uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+                const Result<s3::Written>& written, const InodeQueue::Turn& turn);
+  void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
+  void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);
+  void conflict(const std::shared_ptr<Draft>& draft, const Error& why);
+  void drop_if_idle(const std::shared_ptr<Draft>& draft);
+  void discard(const std::shared_ptr<Draft>& draft);
+  Status persist(Draft& draft);
+  void revive(const DraftMark& mark);
+  void take_back(const DraftMark& mark);
+  void retry_loop();
+
+  Inodes& inodes_;
+  meta::MetaStore& store_;
+  ContentTable& contents_;
+  cache::CacheDir& dir_;
+  CacheSpace& space_;
+  WorkerPool& workers_;
+  InodeQueue& queue_;
+  s3::S3Client& s3_;
+  Clock& clock_;
+  ChangeListener* const listener_;
+  const UploadOptions options_;
+  Uploader uploader_;
+  Mutations* mutations_ = nullptr;
+  std::atomic<size_t> count_{0};  // of drafts_: spares the read path the lock
+  Mutex mu_;
+  CondVar wake_;
+  std::unordered_map<uint64_t, std::shared_ptr<Draft>> drafts_ GUARDED_BY(mu_);
+  std::unordered_map<uint64_t, std::vector<std::function<void()>>> unneeded_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread retrier_;
+};
+
+}  // namespace s3cache::core

@@ -1,0 +1,159 @@
+#include "core/multipart_upload.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+
+namespace s3cache::core {
+
+namespace {
+// Parts sent again because they were written under way, before the upload gives up on a hot file.
+constexpr int kMaxRepeats = 20;
+}  // namespace
+
+MultipartUpload::MultipartUpload(Uploader& uploader, std::shared_ptr<Draft> draft, Draft::Snapshot snapshot,
+                                 Uploader::Target target, s3::WrittenCallback done)
+    : up_(uploader),
+      draft_(std::move(draft)),
+      snapshot_(std::move(snapshot)),
+      target_(std::move(target)),
+      done_(std::move(done)),
+      plan_(plan_parts(up_.grid_, snapshot_.size, snapshot_.base_len, snapshot_.changed,
+                       up_.options_.copy_size)) {}
+
+void MultipartUpload::start() {
+  // Early parts first: whether they are good is known when they have ended.
+  draft_->session().when_idle([self = shared_from_this()] {
+    UploadSession& session = self->draft_->session();
+    // Renamed since it was opened: parts cannot change their key.
+    if (session.open() && session.key() != self->target_.key) self->up_.abandon(*self->draft_);
+    if (session.open()) return self->run();
+    (void)session.claim();
+    self->up_.open_session(self->draft_, self->target_, [self](Status opened) {
+      if (!opened.ok()) return self->done_(opened.error());
+      self->run();
+    });
+  });
+}
+
+void MultipartUpload::run() {
+  std::vector<PlannedPart> to_launch;
+  bool finish = false;
+  {
+    MutexLock lock(mu_);
+    if (draft_->unlinked() && !error_) error_ = Error{Code::kCancelled, target_.key + " was removed"};
+    while (!error_ && running_ < up_.options_.parallel && next_ < plan_.size()) {
+      const PlannedPart& part = plan_[next_++];
+      if (draft_->session().has(part.number, part.offset, part.length)) continue;
+      ++running_;
+      to_launch.push_back(part);
+    }
+    finish = running_ == 0 && (error_ || next_ == plan_.size()) && !std::exchange(finishing_, true);
+  }
+  for (const PlannedPart& part : to_launch) launch(part);
+  if (!finish) return;
+  std::optional<Error> error;
+  {
+    MutexLock lock(mu_);
+    error = error_;
+  }
+  error ? fail(*error) : complete();
+}
+
+void MultipartUpload::launch(const PlannedPart& part) {
+  if (!draft_->session().begin_part(part.number, part.offset, part.length)) return ended(part, s3::Written{});
+  if (part.copy) return copy(part);
+  const Range range{part.offset, part.length};
+  draft_->materialize(range, [self = shared_from_this(), part, range](Status ready) {
+    const auto ended = [self, part](const Result<s3::Written>& written) { self->ended(part, written); };
+    if (!ready.ok()) {
+      self->draft_->session().end_part(part.number, ready.error(), std::nullopt);
+      return ended(ready.error());
+    }
+    self->up_.send_part(self->draft_, self->snapshot_.file, range, part.number, ended);
+  });
+}
+
+void MultipartUpload::copy(const PlannedPart& part) {
+  s3::PartCopyRequest request;
+  request.key = request.source_key = target_.key;
+  request.upload_id = draft_->session().id();
+  request.number = part.number;
+  request.offset = part.offset;
+  request.length = part.length;
+  request.source_if_match = snapshot_.base_etag;
+  up_.s3_.copy_part(std::move(request), [self = shared_from_this(), part](Result<s3::Written> written) {
+    self->draft_->session().end_part(part.number, written, std::nullopt);
+    self->ended(part, written);
+  });
+}
+
+void MultipartUpload::ended(const PlannedPart& part, const Result<s3::Written>& written) {
+  {
+    MutexLock lock(mu_);
+    --running_;
+    if (!written.ok()) {
+      // Written under way: the server refused bytes that do not fit their checksum.
+      const bool moved = draft_->state().generation != snapshot_.generation && !part.copy &&
+                         (written.is(Code::kInvalid) || written.is(Code::kCorrupt) || written.is(Code::kIo));
+      if (moved && ++repeats_ <= kMaxRepeats) {
+        plan_.push_back(part);
+      } else if (!error_) {
+        error_ = written.error();
+      }
+    }
+  }
+  run();
+}
+
+// Parts that are missing after all: written again since, or begun by the writer's own early sending.
+bool MultipartUpload::go_again() {
+  const bool complete = std::all_of(plan_.begin(), plan_.end(), [this](const PlannedPart& part) {
+    return draft_->session().has(part.number, part.offset, part.length);
+  });
+  if (complete) return false;
+  {
+    MutexLock lock(mu_);
+    if (++repeats_ > kMaxRepeats) {
+      error_ = Error{Code::kBusy, target_.key + " is written faster than it can be sent"};
+    } else {
+      next_ = 0;
+    }
+    finishing_ = false;
+  }
+  draft_->session().when_idle([self = shared_from_this()] { self->run(); });
+  return true;
+}
+
+void MultipartUpload::complete() {
+  if (go_again()) return;
+  std::vector<int> numbers;
+  for (const PlannedPart& part : plan_) numbers.push_back(part.number);
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  s3::CompleteRequest request;
+  request.key = target_.key;
+  request.upload_id = draft_->session().id();
+  request.parts = draft_->session().parts(numbers);
+  request.if_none_match = target_.exclusive && up_.s3_.conditions_supported();
+  // An edit must not replace what it does not build on; a whole rewrite is last-writer-wins unless asked
+  // otherwise.
+  const bool edit = snapshot_.base_len > 0 && !snapshot_.changed.covers(0, snapshot_.base_len);
+  if ((edit || up_.options_.conflict_fail) && up_.s3_.conditions_supported())
+    request.if_match = snapshot_.base_etag;
+  const std::string id = request.upload_id;
+  up_.s3_.complete_upload(std::move(request), [self = shared_from_this(), id](Result<s3::Written> written) {
+    if (!written.ok()) return self->fail(written.error());
+    (void)self->draft_->session().close();
+    self->up_.completed(id);
+    self->done_(std::move(written));
+  });
+}
+
+void MultipartUpload::fail(const Error& error) {
+  up_.abandon(*draft_);
+  done_(error);
+}
+
+}  // namespace s3cache::core

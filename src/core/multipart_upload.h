@@ -1,0 +1,44 @@
+// MultipartUpload: one snapshot's way through the parts that are still missing to Complete.
+//
+// Threads: its own mutex; steps run on network, worker and store threads. It lives as long as something of it
+// is on its way. A failure waits for what is on its way and aborts the upload: nothing is left on the server.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/uploader.h"
+
+namespace s3cache::core {
+
+class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
+ public:
+  MultipartUpload(Uploader& uploader, std::shared_ptr<Draft> draft, Draft::Snapshot snapshot,
+                  Uploader::Target target, s3::WrittenCallback done);
+  void start();
+
+ private:
+  void run();
+  void launch(const PlannedPart& part);
+  void copy(const PlannedPart& part);
+  void ended(const PlannedPart& part, const Result<s3::Written>& written);
+  bool go_again();
+  void complete();
+  void fail(const Error& error);
+
+  Uploader& up_;
+  const std::shared_ptr<Draft> draft_;
+  const Draft::Snapshot snapshot_;
+  const Uploader::Target target_;
+  const s3::WrittenCallback done_;
+  std::vector<PlannedPart> plan_;
+  Mutex mu_;
+  size_t next_ GUARDED_BY(mu_) = 0;
+  int running_ GUARDED_BY(mu_) = 0;
+  int repeats_ GUARDED_BY(mu_) = 0;
+  bool finishing_ GUARDED_BY(mu_) = false;
+  std::optional<Error> error_ GUARDED_BY(mu_);
+};
+
+}  // namespace s3cache::core

@@ -1,0 +1,66 @@
+// UploadSession: the multipart upload of one draft, from its first part to Complete or Abort.
+//
+// Parts may go up while the file is still being written; one that is written again afterwards is sent again
+// under the same number, which S3 takes as a replacement. Threads: any, one mutex inside. Owns: the list of
+// parts. Errors: none of its own.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/sync.h"
+#include "s3/s3_client.h"
+
+namespace s3cache::core {
+
+class UploadSession {
+ public:
+  struct Part {
+    int64_t offset = 0, length = 0;
+    bool sent = false;    // S3 has it
+    bool flying = false;  // on its way
+    bool stale = false;   // written again since it was read for sending
+    std::string etag;
+    std::optional<uint32_t> crc32c;
+  };
+
+  bool open() const;
+  std::string id() const;
+  std::string key() const;
+  // True for the one caller that may create the upload.
+  bool claim();
+  void opened(std::string key, std::string id);
+  void open_failed();
+
+  // True: the caller sends it. False: it is there already, or on its way.
+  bool begin_part(int number, int64_t offset, int64_t length);
+  void end_part(int number, const Result<s3::Written>& written, std::optional<uint32_t> crc32c);
+  int flying() const;
+  // Runs `done` when no part is on its way and the upload is not just being opened: now, or on the thread
+  // that ends the last of it.
+  void when_idle(std::function<void()> done);
+  // The range was written: parts that hold it have to go again.
+  void touched(int64_t offset, int64_t length);
+  // The finished part of exactly this range, if it is still good.
+  bool has(int number, int64_t offset, int64_t length) const;
+  std::vector<s3::CompletedPart> parts(const std::vector<int>& numbers) const;
+  // Forgets everything; gives the key and id of an upload that is to be aborted.
+  std::optional<std::pair<std::string, std::string>> close();
+
+ private:
+  int flying_locked() const REQUIRES(mu_);
+  bool idle_locked() const REQUIRES(mu_);
+  void tell_idle() EXCLUDES(mu_);
+
+  mutable Mutex mu_;
+  bool claimed_ GUARDED_BY(mu_) = false;
+  std::function<void()> idle_ GUARDED_BY(mu_);
+  std::string key_ GUARDED_BY(mu_), id_ GUARDED_BY(mu_);
+  std::map<int, Part> parts_ GUARDED_BY(mu_);
+};
+
+}  // namespace s3cache::core

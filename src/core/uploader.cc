@@ -1,0 +1,216 @@
+#include "core/uploader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "cache/file_io.h"
+#include "core/multipart_upload.h"
+#include "core/scratch.h"
+
+namespace s3cache::core {
+
+namespace {
+
+// In kState: multipart uploads on the server that nobody has completed or aborted yet.
+constexpr std::string_view kUploads = "upload/";
+constexpr size_t kHashPiece = 256 << 10;
+// A body that was written under way is sent again this often before its writer has to pause for us.
+constexpr int kMaxAttempts = 5;
+
+// A range of a work file, read as it is sent.
+class FileBody : public s3::Body {
+ public:
+  FileBody(std::shared_ptr<UniqueFd> file, Range range) : file_(std::move(file)), range_(range) {}
+  int64_t size() const override { return range_.length; }
+  Result<size_t> read(int64_t offset, std::span<std::byte> out) override {
+    const auto want =
+        static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(out.size()), range_.length - offset));
+    const ssize_t n = cache::read_fully(file_->get(), range_.offset + offset, out.first(want));
+    if (n < 0) return errno_error(static_cast<int>(-n), "read the work file");
+    if (n == 0) return Error{Code::kIo, "the work file was cut while it was sent"};
+    return static_cast<size_t>(n);
+  }
+
+ private:
+  const std::shared_ptr<UniqueFd> file_;
+  const Range range_;
+};
+
+Result<uint32_t> crc_of(s3::Body& body) {
+  uint32_t crc = 0;
+  const auto buffer = scratch(kHashPiece);
+  for (int64_t at = 0; at < body.size();) {
+    auto n = body.read(at, buffer);
+    if (!n.ok()) return n.error();
+    crc = crc32c(crc, buffer.data(), *n);
+    at += static_cast<int64_t>(*n);
+  }
+  return crc;
+}
+
+// Empty if the bytes cannot be read: sending them will say why.
+std::string sha_of(s3::Body& body) {
+  auto sha = s3::sha256_hex(body);
+  return sha.ok() ? std::move(*sha) : std::string();
+}
+
+// The answers that a body written under way can cause.
+bool torn(const Error& error) {
+  return error.code == Code::kInvalid || error.code == Code::kCorrupt || error.code == Code::kIo;
+}
+
+}  // namespace
+
+Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers,
+                   const UploadOptions& options)
+    : s3_(s3), store_(store), workers_(workers), options_(options), grid_(options.multipart_size) {}
+
+void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
+                    s3::WrittenCallback done) {
+  if (snapshot.size <= grid_.at(0).length && !draft->session().open())
+    return put(draft, snapshot, std::move(target), 0, std::move(done));
+  auto upload = std::make_shared<MultipartUpload>(*this, draft, snapshot, std::move(target), std::move(done));
+  upload->start();
+}
+
+void Uploader::put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
+                   int attempt, s3::WrittenCallback done) {
+  const auto send = [this, draft, snapshot, target, attempt, done] {
+    s3::PutRequest request;
+    request.key = target.key;
+    request.headers = target.headers;
+    request.if_none_match = target.exclusive && s3_.conditions_supported();
+    const bool edit = snapshot.base_len > 0 && !snapshot.changed.covers(0, snapshot.base_len);
+    if ((edit || options_.conflict_fail) && s3_.conditions_supported()) request.if_match = snapshot.base_etag;
+    if (snapshot.size > 0) {
+      request.body = std::make_shared<FileBody>(snapshot.file, Range{0, snapshot.size});
+      if (auto crc = crc_of(*request.body); options_.crc32c && crc.ok()) request.crc32c = *crc;
+      if (s3_.signs_bodies()) request.sha256_hex = sha_of(*request.body);
+    }
+    s3_.put(std::move(request), [this, draft, snapshot, target, attempt, done](Result<s3::Written> written) {
+      const bool unconditional = written.is(Code::kUnsupported) && !s3_.conditions_supported();
+      const bool again =
+          !written.ok() && attempt < kMaxAttempts && !draft->unlinked() &&
+          (unconditional || (torn(written.error()) && draft->state().generation != snapshot.generation));
+      if (!again) return done(std::move(written));
+      put(draft, snapshot, target, attempt + 1, done);
+    });
+  };
+  draft->materialize({0, snapshot.size}, [this, send, done](Status ready) {
+    if (!ready.ok()) return done(ready.error());
+    workers_.post(send);
+  });
+}
+
+void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& target,
+                            std::function<void(Status)> done) {
+  s3::UploadRequest request;
+  request.key = target.key;
+  request.headers = target.headers;
+  request.crc32c = options_.crc32c;
+  s3_.create_upload(std::move(request), [this, draft, key = target.key, done](Result<std::string> id) {
+    if (!id.ok()) {
+      draft->session().open_failed();
+      return done(id.error());
+    }
+    // On record before its first part: a crash leaves no parts that are paid for and seen by nobody.
+    meta::Batch batch;
+    batch.put(meta::Table::kState, std::string(kUploads) + *id, key);
+    store_.apply(std::move(batch), [this, draft, key, id = *id, done](const Status& recorded) {
+      if (!recorded.ok()) {
+        abort(key, id);
+        draft->session().open_failed();
+        return done(recorded);
+      }
+      draft->session().opened(key, id);
+      done({});
+    });
+  });
+}
+
+void Uploader::send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file, Range range,
+                         int number, s3::WrittenCallback done) {
+  workers_.post([this, draft, file = std::move(file), range, number, done = std::move(done)] {
+    s3::PartRequest request;
+    request.key = draft->session().key();
+    request.upload_id = draft->session().id();
+    request.number = number;
+    request.body = std::make_shared<FileBody>(file, range);
+    Result<uint32_t> crc = options_.crc32c ? crc_of(*request.body) : Result<uint32_t>(0U);
+    Result<std::string> sha =
+        s3_.signs_bodies() ? s3::sha256_hex(*request.body) : Result<std::string>(std::string());
+    if (!crc.ok() || !sha.ok()) {
+      const Error error = crc.ok() ? sha.error() : crc.error();
+      draft->session().end_part(number, error, std::nullopt);
+      return done(error);
+    }
+    std::optional<uint32_t> sum;
+    if (options_.crc32c) sum = *crc;
+    request.crc32c = sum;
+    request.sha256_hex = std::move(*sha);
+    s3_.upload_part(std::move(request), [draft, number, sum, done](Result<s3::Written> written) {
+      draft->session().end_part(number, written, sum);
+      done(std::move(written));
+    });
+  });
+}
+
+void Uploader::stream(const std::shared_ptr<Draft>& draft, int64_t written_to,
+                      const std::function<Result<Target>()>& target) {
+  // The cell in front of the one being written; a file of two cells and less is not worth the early start.
+  if (written_to < 2 * grid_.at(0).length) return;
+  const auto cell = grid_.at(std::max<int64_t>(0, written_to - 1));
+  if (cell.number < 2) return;
+  UploadSession& session = draft->session();
+  if (!session.open()) {
+    if (!session.claim()) return;
+    auto to = target();
+    if (!to.ok()) return session.open_failed();
+    return open_session(draft, *to, [](const Status& opened) {
+      if (!opened.ok()) log::debug("early upload: {}", opened.error().message);
+    });
+  }
+  // What piled up while the upload was being opened, and what was refused for too many on their way.
+  for (auto at = grid_.at(0); at.number < cell.number; at = grid_.next(at)) {
+    if (session.flying() >= options_.parallel) return;
+    const Range range{at.offset, at.length};
+    if (session.has(at.number, at.offset, at.length) || !draft->ready_to_send(range)) continue;
+    if (session.begin_part(at.number, at.offset, at.length))
+      send_part(draft, draft->file(), range, at.number, [](const Result<s3::Written>&) {});
+  }
+}
+
+void Uploader::abandon(Draft& draft) {
+  if (auto left = draft.session().close()) abort(left->first, left->second);
+}
+
+void Uploader::abort(const std::string& key, const std::string& id) {
+  s3_.abort_upload(key, id, [this, key, id](Status aborted) {
+    if (!aborted.ok() && !aborted.is(Code::kNotFound)) {
+      if (!aborted.is(Code::kCancelled))
+        log::warn("upload of {}: cannot abort: {}", key, aborted.error().message);
+      return;  // stays on record: the next mount tries again
+    }
+    completed(id);
+  });
+}
+
+void Uploader::completed(const std::string& id) {
+  meta::Batch batch;
+  batch.erase(meta::Table::kState, std::string(kUploads) + id);
+  store_.apply(std::move(batch));
+}
+
+void Uploader::abort_left_over() {
+  std::vector<std::pair<std::string, std::string>> left;
+  (void)store_.scan(meta::Table::kState, kUploads, kUploads, SIZE_MAX,
+                    [&](std::string_view key, std::string_view value) {
+                      left.emplace_back(value, key.substr(kUploads.size()));
+                      return true;
+                    });
+  for (const auto& [key, id] : left) abort(key, id);
+}
+
+}  // namespace s3cache::core

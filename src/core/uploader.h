@@ -1,0 +1,63 @@
+// Uploader: brings a snapshot of a draft to S3 in as few requests as it takes.
+//
+// Up to one part: one PUT. More: a multipart upload whose parts are sent from the work file, or copied on the
+// server where the base version has them; parts of a file that is still being written go up early (stream()).
+// Bodies are read from the work file while they are sent, so an upload costs no memory; a part that is
+// written again under way fails its checksum on the server and is sent again.
+//
+// Threads: any; work on bytes (checksums) runs on the worker pool. Owns nothing but what is on its way, which
+// its callbacks keep alive. Borrows what its constructor gets; the client is shut down first. Errors: those
+// of S3Client; kStale: the base version moved (its bytes were needed); kCancelled: unlinked meanwhile. Units:
+// bytes.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/draft.h"
+#include "core/object_headers.h"
+#include "core/upload_plan.h"
+#include "core/worker_pool.h"
+#include "meta/meta_store.h"
+#include "s3/s3_client.h"
+
+namespace s3cache::core {
+
+class Uploader {
+ public:
+  Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers, const UploadOptions& options);
+
+  struct Target {
+    std::string key;
+    s3::SentHeaders headers;
+    bool exclusive = false;  // lose to an object that is there already (kExists)
+  };
+  void send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
+            s3::WrittenCallback done);
+  // After a write: sends what is complete. `target` is asked once, when the upload begins.
+  void stream(const std::shared_ptr<Draft>& draft, int64_t written_to,
+              const std::function<Result<Target>()>& target);
+  // Gives up parts that went up early.
+  void abandon(Draft& draft);
+  // At mount: aborts what an earlier process left.
+  void abort_left_over();
+
+ private:
+  friend class MultipartUpload;
+  void put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target, int attempt,
+           s3::WrittenCallback done);
+  void open_session(const std::shared_ptr<Draft>& draft, const Target& target,
+                    std::function<void(Status)> done);
+  void send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file, Range range, int number,
+                 s3::WrittenCallback done);
+  void abort(const std::string& key, const std::string& id);
+  void completed(const std::string& id);
+
+  s3::S3Client& s3_;
+  meta::MetaStore& store_;
+  WorkerPool& workers_;
+  const UploadOptions options_;
+  const PartGrid grid_;
+};
+
+}  // namespace s3cache::core

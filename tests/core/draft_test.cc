@@ -1,0 +1,172 @@
+// Contents that this mount changes: what readers see, what goes up, and with how many requests.
+#include "draft_fixture.h"
+
+using namespace s3cache;
+using namespace s3cache::core;
+
+TEST_CASE_METHOD(DraftFixture, "a small new file is one PUT and readable at once") {
+  auto file = create("new");
+  REQUIRE(*write(file, 0, "hello") == 5);
+  REQUIRE(*read(file, 0, 100) == "hello");
+  REQUIRE(flush(file).ok());
+  CHECK(object("new") == "hello");
+  CHECK(s3->counters().puts == 1);
+  CHECK(s3->counters().uploads == 0);
+  CHECK(*read(file, 1, 3) == "ell");
+  file.reset();
+  REQUIRE(sync().ok());
+  s3->clear_requests();
+  auto again = open("new");
+  REQUIRE(again.ok());
+  CHECK(*read(*again, 0, 100) == "hello");
+  CHECK((*again)->sealed());
+  CHECK(s3->count(s3::Verb::kGet) == 0);  // what was written is the cache
+}
+
+TEST_CASE_METHOD(DraftFixture, "an empty new file goes up at its last close, once") {
+  auto file = create("empty");
+  REQUIRE(flush(file).ok());
+  CHECK(s3->counters().puts == 0);
+  file.reset();
+  REQUIRE(sync().ok());
+  CHECK(object("empty") == "");
+  CHECK(s3->counters().puts == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture, "closing an empty new file and then writing it is one PUT") {
+  auto file = create("f");
+  REQUIRE(flush(file).ok());
+  REQUIRE(write(file, 0, "x").ok());
+  REQUIRE(flush(file).ok());
+  file.reset();
+  REQUIRE(sync().ok());
+  CHECK(object("f") == "x");
+  CHECK(s3->counters().puts == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture, "a large new file goes up in parts while it is written") {
+  auto file = create("big");
+  const std::string piece = pattern(0, 1 << 20);
+  for (int i = 0; i < 23; ++i) REQUIRE(write(file, int64_t{i} << 20, piece).ok());
+  REQUIRE(flush(file).ok());
+  CHECK(s3->counters().uploads == 1);
+  CHECK(s3->counters().parts == 5);
+  CHECK(s3->counters().completes == 1);
+  CHECK(s3->counters().puts == 0);
+  std::string all;
+  for (int i = 0; i < 23; ++i) all += piece;
+  CHECK(object("big") == all);
+}
+
+TEST_CASE_METHOD(DraftFixture, "a part that is written again after it went up is sent again") {
+  auto file = create("big");
+  const std::string piece(1 << 20, 'a');
+  for (int i = 0; i < 22; ++i) REQUIRE(write(file, int64_t{i} << 20, piece).ok());
+  REQUIRE(write(file, 10, "bbb").ok());
+  REQUIRE(flush(file).ok());
+  std::string all(22 << 20, 'a');
+  all.replace(10, 3, "bbb");
+  CHECK(object("big") == all);
+  CHECK(s3->counters().uploads == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture,
+                 "one byte of a large object that is not cached: one part up, the rest copied") {
+  put_pattern("obj", 40 << 20);
+  auto file = open_to_write("obj");
+  s3->clear_requests();
+  const auto gets = s3->counters().gets;
+  REQUIRE(write(file, 5'000'000, "!").ok());
+  std::string expect = pattern(0, 40 << 20);
+  expect[5'000'000] = '!';
+  CHECK(*read(file, 4'999'990, 20) == expect.substr(4'999'990, 20));
+  REQUIRE(flush(file).ok());
+  CHECK(object("obj") == expect);
+  CHECK(s3->counters().parts == 1);
+  CHECK(s3->counters().part_copies >= 1);
+  CHECK(s3->counters().gets - gets < 20);
+  CHECK(*read(file, 0, 100) == expect.substr(0, 100));
+  CHECK(*read(file, 4'999'990, 20) == expect.substr(4'999'990, 20));
+  CHECK(*read(file, 35'000'000, 1000) == expect.substr(35'000'000, 1000));
+}
+
+TEST_CASE_METHOD(DraftFixture,
+                 "a cached file is changed in place: a reader that holds its descriptor sees it") {
+  put_pattern("obj", 3 << 20);
+  auto reader = open("obj");
+  REQUIRE(reader.ok());
+  for (int i = 0; i < 3; ++i) REQUIRE(read(*reader, int64_t{i} << 20, 1 << 20).ok());
+  while (!(*reader)->sealed()) std::this_thread::yield();
+  auto backing = (*reader)->backing_fd();
+  REQUIRE(backing.ok());
+  const UniqueFd fd(*backing);
+  auto writer = open_to_write("obj");
+  CHECK_FALSE((*reader)->sealed());
+  REQUIRE(write(writer, 1'000'000, "local").ok());
+  char bytes[5];
+  REQUIRE(::pread(fd.get(), bytes, 5, 1'000'000) == 5);
+  CHECK(std::string(bytes, 5) == "local");
+  CHECK(*read(*reader, 1'000'000, 5) == "local");
+  REQUIRE(truncate(writer, 2'000'000).ok());
+  REQUIRE(flush(writer).ok());
+  std::string expect = pattern(0, 2'000'000);
+  expect.replace(1'000'000, 5, "local");
+  CHECK(object("obj") == expect);
+  CHECK(*read(*reader, 1'999'990, 100) == expect.substr(1'999'990));
+  writer.reset();
+  REQUIRE(sync().ok());
+  while (!(*reader)->sealed()) std::this_thread::yield();
+  CHECK((*reader)->attr().size == 2'000'000);
+}
+
+TEST_CASE_METHOD(DraftFixture, "cut down and grown again: zeros, never the base's bytes") {
+  put_pattern("obj", 3 << 20);
+  auto file = open_to_write("obj");
+  REQUIRE(truncate(file, 1000).ok());
+  REQUIRE(truncate(file, 5000).ok());
+  CHECK(*read(file, 0, 10'000) == pattern(0, 1000) + std::string(4000, '\0'));
+  REQUIRE(write(file, 8000, "end").ok());
+  REQUIRE(flush(file).ok());
+  CHECK(object("obj") == pattern(0, 1000) + std::string(7000, '\0') + "end");
+}
+
+TEST_CASE_METHOD(DraftFixture, "O_TRUNC asks for nothing of the old bytes") {
+  put_pattern("obj", 3 << 20);
+  auto file = open_to_write("obj", true);
+  const auto gets = s3->counters().gets;
+  REQUIRE(write(file, 0, "short").ok());
+  REQUIRE(flush(file).ok());
+  CHECK(s3->counters().gets == gets);
+  CHECK(object("obj") == "short");
+  CHECK(s3->counters().puts == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture, "the version stays the same through a write, its upload and a remount") {
+  put("obj", std::string(5000, 'o'));
+  auto file = open_to_write("obj");
+  const uint64_t version = file->version();
+  REQUIRE(write(file, 0, "new").ok());
+  REQUIRE(flush(file).ok());
+  file.reset();
+  REQUIRE(sync().ok());
+  auto again = open("obj");
+  REQUIRE(again.ok());
+  CHECK((*again)->version() == version);
+  CHECK(*read(*again, 0, 5) == "newoo");
+}
+
+TEST_CASE_METHOD(DraftFixture, "an upload that fails says so, keeps the bytes, and is tried again") {
+  s3->set_failure([](const s3::RequestInfo& r) -> std::optional<Error> {
+    if (r.verb == s3::Verb::kPut) return Error{Code::kUnavailable, "down"};
+    return std::nullopt;
+  });
+  auto file = create("f");
+  REQUIRE(write(file, 0, "kept").ok());
+  CHECK(flush(file).is(Code::kUnavailable));
+  CHECK(*read(file, 0, 10) == "kept");
+  s3->set_failure(nullptr);
+  clock.advance_ms(120'000);
+  for (int i = 0; i < 400 && object("f") == "absent"; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  CHECK(object("f") == "kept");
+}
