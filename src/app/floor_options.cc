@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
+#include <string_view>
 #include <vector>
 
 #include "app/cli.h"
@@ -10,9 +12,6 @@
 
 namespace s3cache::app {
 namespace {
-
-// Whether changes are refused whatever the options say.
-constexpr bool kAlwaysReadOnly = true;
 
 constexpr int64_t kLeastBallast = 1 << 20,
                   kMostBallast = 8 << 20;  // bytes for LMDB's last commits on a full disk
@@ -40,6 +39,23 @@ void set_client_certificate(const config::Config& config, s3::HttpOptions& http)
   http.client_key = parts[2];
   http.client_key_type = parts[3];
   http.client_key_password = parts[4].empty() ? config.ssl_key_password : parts[4];
+}
+
+void set_upload_options(const config::Config& config, core::UploadOptions& upload) {
+  upload.default_acl = config.default_acl == "private" ? "" : config.default_acl;
+  upload.storage_class = config.storage_class;
+  std::transform(upload.storage_class.begin(), upload.storage_class.end(), upload.storage_class.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  if (config.use_sse == "1") upload.sse = "AES256";
+  for (const std::string_view form : {"kmsid:", "k:"})
+    if (config.use_sse.starts_with(form)) upload.sse = "kms:" + config.use_sse.substr(form.size());
+  upload.mime_file = config.mime;
+  upload.crc32c = config.checksum != "off";
+  upload.multipart_size = config.multipart_size;
+  upload.copy_size = config.multipart_copy_size;
+  upload.writeback = config.writeback;
+  upload.conflict_fail = config.conflict == "fail";
+  upload.update_parent_dir_stat = config.update_parent_dir_stat;
 }
 
 }  // namespace
@@ -92,6 +108,7 @@ Result<s3::S3Options> s3_options(const config::Config& config,
   options.credentials = std::move(credentials);
   options.retries = static_cast<int>(config.retries);
   options.requester_pays = config.requester_pays;
+  options.unsigned_payload = config.unsigned_payload;
   return options;
 }
 
@@ -153,6 +170,8 @@ core::FilesystemOptions filesystem_options(const config::Config& config, int64_t
   options.mem_limit = config.mem_limit;
   options.bucket_size = config.bucket_size;
   options.scrub_interval_s = config.scrub_interval;
+  options.read_only = config.read_only;
+  set_upload_options(config, options.upload);
   return options;
 }
 
@@ -164,7 +183,7 @@ fuse::Options fuse_options(const config::Config& config, const std::string& moun
   options.subtype = config.subtype.empty() ? config.program : config.subtype;
   options.allow_other = config.allow_other;
   options.nonempty = config.nonempty;
-  options.read_only = kAlwaysReadOnly || config.read_only;
+  options.read_only = config.read_only;
   options.use_xattr = config.use_xattr;
   options.passthrough = config.passthrough;
   options.max_background = static_cast<int>(config.max_background);

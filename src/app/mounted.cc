@@ -4,7 +4,9 @@
 #include <fuse_log.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstdio>
+#include <future>
 #include <string_view>
 
 #include "app/floor_options.h"
@@ -41,6 +43,7 @@ Error stopped() { return {Code::kCancelled, "stopped by a signal during the star
 Mounted::~Mounted() {
   signals_.on_stop(nullptr);
   session_.reset();
+  if (filesystem_) save_rest();
   filesystem_.reset();
   store_.reset();
   if (dir_ && config_.del_cache) {
@@ -161,6 +164,27 @@ Status Mounted::mount(const std::string& mount_point) {
   session_ = std::move(*session);
   signals_.on_stop([this] { session_->request_exit(); });
   return {};
+}
+
+// The kernel's handles are gone; what they left dirty goes up now, or after the next mount.
+void Mounted::save_rest() {
+  auto saved = std::make_shared<std::promise<Status>>();
+  auto outcome = saved->get_future();
+  filesystem_->sync_all([saved](const Status& s) { saved->set_value(s); });
+  const auto deadline = std::chrono::seconds(config_.unmount_timeout);
+  if (outcome.wait_for(deadline) == std::future_status::ready) {
+    if (const Status s = outcome.get(); !s.ok())
+      log::error(
+          "unmount: not everything is on S3: {}; it goes up after the next mount of this bucket with this "
+          "use_cache",
+          s.error().message);
+    return;
+  }
+  log::error(
+      "unmount: uploads did not end within {} s (unmount_timeout); they go on after the next mount of this "
+      "bucket "
+      "with this use_cache",
+      config_.unmount_timeout);
 }
 
 Status Mounted::serve() { return session_->run(); }

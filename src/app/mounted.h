@@ -44,6 +44,7 @@ class Mounted {
   Status open_store();
   Status open_filesystem();
   Status mount(const std::string& mount_point);
+  void save_rest();
 
   const config::Config& config_;
   Signals& signals_;

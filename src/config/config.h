@@ -68,6 +68,18 @@ struct Config {
   int64_t read_ahead = 64 << 20;
   bool passthrough = true;
 
+  // Writing.
+  bool writeback = false;
+  int64_t multipart_size = int64_t{10} << 20;
+  int64_t multipart_copy_size = int64_t{512} << 20;
+  std::string checksum = "crc32c";
+  std::string conflict = "overwrite";
+  std::string default_acl, storage_class, use_sse;
+  std::string mime = "/etc/mime.types";
+  bool unsigned_payload = false;
+  bool update_parent_dir_stat = false;
+  int64_t unmount_timeout = 300;
+
   // Network.
   int64_t max_connections = 64;
   int64_t network_threads = 2;

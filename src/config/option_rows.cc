@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/option_builders.h"
+#include "config/option_rows_writing.h"
 
 namespace s3cache::config {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 using namespace builders;
 using Rows = std::vector<Option>;
 
-constexpr sv kReadOnly = "the mount is read-only";
 constexpr sv kAlways = "always so";
 constexpr sv kNotNeeded = "not needed";
 constexpr sv kForMount = "for mount(8)";
@@ -146,42 +146,6 @@ Rows reading_rows() {
   };
 }
 
-Rows writing_rows() {
-  Option acl = {
-      .name = "default_acl",
-      .type = Type::kEnum,
-      .support = Support::kIgnored,
-      .values =
-          "private|public-read|public-read-write|aws-exec-read|authenticated-read|bucket-owner-read|"
-          "bucket-owner-full-control|log-delivery-write",
-      .metavar = "ACL",
-      .why = kReadOnly};
-  return {
-      ignored("ahbe_conf", kReadOnly),
-      acl,
-      ignored("enable_content_md5", kReadOnly),
-      ignored("enable_unsigned_payload", kReadOnly),
-      ignored("hard_remove", kReadOnly),
-      rejected("load_sse_c", "objects encrypted with customer keys are not read"),
-      ignored("max_dirty_data", kReadOnly),
-      ignored("mime", kReadOnly),
-      ignored_size("multipart_copy_size", 5 * kMiB, kReadOnly),
-      ignored_size("multipart_size", 5 * kMiB, kReadOnly),
-      ignored_size("multipart_threshold", 5 * kMiB, kReadOnly),
-      ignored("nocopyapi", kReadOnly),
-      ignored("nomixupload", kReadOnly),
-      ignored("nomultipart", kReadOnly),
-      ignored("norenameapi", kReadOnly),
-      ignored_size("putheader_mp_threshold", 0, kReadOnly),
-      ignored_size("singlepart_copy_limit", 0, kReadOnly),
-      ignored("storage_class", kReadOnly),
-      ignored("streamupload", kReadOnly),
-      ignored("update_parent_dir_stat", kReadOnly),
-      ignored("use_rrs", kReadOnly),
-      ignored("use_sse", kReadOnly),
-  };
-}
-
 Rows network_rows() {
   return {
       text("cipher_suites", &Config::cipher_suites, "LIST", "TLS ciphers, as the TLS library spells them"),
@@ -300,7 +264,7 @@ Rows mount_rows() {
       gid,
       number("max_background", &Config::max_background, 1, 65535, "requests that the kernel keeps in flight"),
       ignored("max_read", "reads are as large as the kernel makes them"),
-      ignored("max_write", kReadOnly),
+      ignored("max_write", "writes are as large as the kernel makes them"),
       octal("mp_umask", &Config::mp_umask, "none",
             "with allow_other: permission bits to hide of the mount point itself"),
       ignored("noac", "use stat_cache_expire=0"),

@@ -171,6 +171,7 @@ Status apply_option(std::string_view name, bool has_value, std::string_view valu
   if (row->type != Type::kFlag && !has_value && !row->value_optional) {
     return Error{Code::kInvalid, fmt::format("option {} needs a value: expected {}", name, expected(*row))};
   }
+  if (!has_value && !row->implied_value.empty()) value = row->implied_value;
   Status status;
   if (row->type == Type::kFlag) {
     status = set_flag(name, *row, has_value, value, config);

@@ -57,20 +57,21 @@ struct Option {
   Group group = Group::kMount;
   Support support = Support::kNative;
   Field field = {};
-  std::string_view alias_of = {};      // the option this is another spelling of; its row has the rest
-  std::string_view overrides = {};     // the option that goes back to its default when this one is given
-  bool inverted = false;               // a flag that clears its field
-  bool value_optional = false;         // a string that may stand without "=..."
-  bool quiet = false;                  // of kIgnored: nothing is lost by it, so the log does not mention it
-  int64_t min = 0, max = 0;            // of kInt, kSize, kDuration, in base units
-  bool zero_ok = false;                // 0 is fine although it is below min
-  int64_t scale = 1;                   // of kSize
-  std::string_view unit = {};          // of kSize, for people: "MiB"
-  std::string_view values = {};        // of kEnum: "head|list"
-  std::string_view metavar = {};       // the value's name in --help
-  std::string_view default_note = {};  // replaces the default printed from Config{}
-  std::string_view help = {};          // one line, no full stop
-  std::string_view why = {};           // of kIgnored and kRejected
+  std::string_view alias_of = {};       // the option this is another spelling of; its row has the rest
+  std::string_view overrides = {};      // the option that goes back to its default when this one is given
+  bool inverted = false;                // a flag that clears its field
+  bool value_optional = false;          // a string that may stand without "=..."
+  bool quiet = false;                   // of kIgnored: nothing is lost by it, so the log does not mention it
+  int64_t min = 0, max = 0;             // of kInt, kSize, kDuration, in base units
+  bool zero_ok = false;                 // 0 is fine although it is below min
+  int64_t scale = 1;                    // of kSize
+  std::string_view unit = {};           // of kSize, for people: "MiB"
+  std::string_view values = {};         // of kEnum: "head|list"
+  std::string_view implied_value = {};  // of value_optional: what the bare name stands for
+  std::string_view metavar = {};        // the value's name in --help
+  std::string_view default_note = {};   // replaces the default printed from Config{}
+  std::string_view help = {};           // one line, no full stop
+  std::string_view why = {};            // of kIgnored and kRejected
 };
 
 std::span<const Option> option_rows();

@@ -89,6 +89,18 @@ Status check_pairs(const Config& config) {
   if (config.check_cache_dir_exist && config.use_cache.empty()) {
     return invalid("check_cache_dir_exist needs a folder to look for: add -o use_cache=DIR");
   }
+  if (config.writeback && config.use_cache.empty()) {
+    return invalid("writeback keeps what it promised in the cache folder: add -o use_cache=DIR");
+  }
+  const std::string& sse = config.use_sse;
+  if (sse.starts_with("custom") || sse.starts_with("c:") || sse.starts_with("/")) {
+    return Error{Code::kUnsupported,
+                 "option use_sse: customer keys (SSE-C) are not supported: use 1 or kmsid:ID"};
+  }
+  if (!sse.empty() && sse != "1" && !(sse.starts_with("kmsid:") && sse.size() > 6) &&
+      !(sse.starts_with("k:") && sse.size() > 2)) {
+    return invalid(fmt::format("option use_sse={}: expected 1 or kmsid:ID", sse));
+  }
   return {};
 }
 
