@@ -35,6 +35,7 @@ class S3HttpClient : public S3Client {
   RequestId remove_many(std::vector<DeleteItem> items, DeletedCallback done) override;
   RequestId list_uploads(std::string prefix, UploadsCallback done) override;
   bool conditions_supported() const override;
+  bool signs_bodies() const override;
   void cancel(RequestId id) override;
   void promote(RequestId id) override;
   Counters counters() const override;

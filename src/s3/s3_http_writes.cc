@@ -80,6 +80,10 @@ RequestId S3HttpClient::list_uploads(std::string prefix, UploadsCallback done) {
       Priority::kForeground);
 }
 
+bool S3HttpClient::signs_bodies() const {
+  return !context_->endpoint.https() && !context_->options.unsigned_payload;
+}
+
 bool S3HttpClient::conditions_supported() const {
   return context_->conditions.load(std::memory_order_relaxed);
 }
