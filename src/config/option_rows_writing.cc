@@ -8,6 +8,7 @@ namespace s3cache::config {
 using namespace builders;
 
 std::vector<Option> writing_rows() {
+  constexpr sv kAlways = "always so";
   constexpr sv kChecked = "every upload carries a CRC32C; see checksum";
   constexpr sv kServerCopies = "metadata changes and renames are copies on the server";
   constexpr sv kKeySize = "the size follows multipart_size and multipart_copy_size";

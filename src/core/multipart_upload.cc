@@ -84,7 +84,8 @@ void MultipartUpload::copy(const PlannedPart& part) {
   request.length = part.length;
   request.source_if_match = snapshot_.base_etag;
   up_.s3_.copy_part(std::move(request), [self = shared_from_this(), part](Result<s3::Written> written) {
-    self->draft_->session().end_part(part.number, written, std::nullopt);
+    // Where parts carry checksums each has to be named in Complete, also the server's own of a copy.
+    self->draft_->session().end_part(part.number, written, written.ok() ? written->crc32c : std::nullopt);
     self->ended(part, written);
   });
 }
