@@ -23,6 +23,7 @@ FilesystemImpl::FilesystemImpl(const FilesystemParts& parts, const FilesystemOpt
       drafts_(
           {inodes_, contents_, parts.dir, space_, workers_, queue_, parts.s3, parts.clock, parts.listener},
           options.upload),
+      scrubber_(parts.store, contents_, parts.clock, options.scrub_interval_s),
       names_(Namespace::make(inodes_, parts.s3, &contents_, parts.listener, parts.clock, options.names)),
       mutations_(Mutations::make(inodes_, *names_, parts.s3, drafts_, queue_, parts.listener, parts.clock,
                                  options.names, options.upload)) {
