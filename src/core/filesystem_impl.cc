@@ -1,11 +1,21 @@
 // The rooms put together, and the reading half.
 #include "core/filesystem_impl.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/xattrs.h"
 
 namespace s3cache::core {
+
+namespace {
+// A part larger than a quarter of the memory would hardly ever find room as readahead.
+ReadaheadOptions fitting(ReadaheadOptions readahead, int64_t mem_limit) {
+  constexpr int64_t kUnit = 1 << 20;
+  readahead.max_part = std::clamp(mem_limit / 4 / kUnit * kUnit, kUnit, std::max(readahead.max_part, kUnit));
+  return readahead;
+}
+}  // namespace
 
 FilesystemImpl::FilesystemImpl(const FilesystemParts& parts, const FilesystemOptions& options,
                                uint64_t distrust, uint64_t first_fid)
@@ -18,8 +28,8 @@ FilesystemImpl::FilesystemImpl(const FilesystemParts& parts, const FilesystemOpt
       space_(parts.store, parts.dir, fds_, budget_),
       inodes_(parts.store, options.prefix),
       fetcher_(parts.s3, pool_, workers_),
-      contents_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock}, options.readahead,
-                options.names, distrust),
+      contents_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock},
+                fitting(options.readahead, options.mem_limit), options.names, distrust),
       drafts_(
           {inodes_, contents_, parts.dir, space_, workers_, queue_, parts.s3, parts.clock, parts.listener},
           options.upload),
