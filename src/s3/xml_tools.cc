@@ -1,7 +1,5 @@
 #include "s3/xml_tools.h"
 
-#include <algorithm>
-
 #include "base/encoding.h"
 
 namespace s3cache::s3::xml {
@@ -57,8 +55,6 @@ Result<std::string> decode_name(std::string_view text, bool url_encoded) {
 }
 
 const Element* load(tinyxml2::XMLDocument& doc, std::string_view text) {
-  // Servers send blanks to keep the connection alive while they work.
-  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   // The parser stops at a NUL; an answer that holds one is not XML and would be cut short in silence.
   if (text.find('\0') != std::string_view::npos || has_nul_reference(text)) return nullptr;
   if (doc.Parse(text.data(), text.size()) != tinyxml2::XML_SUCCESS) return nullptr;

@@ -22,7 +22,7 @@ std::string_view text_of(const Element* e);  // empty for nullptr
 std::string bounded_text(const Element& parent, std::string_view name);
 // Keys come percent-encoded when the answer's EncodingType says so; at most 64 KiB.
 Result<std::string> decode_name(std::string_view text, bool url_encoded);
-// The root, nullptr if this is no XML. White space before it is skipped.
+// The root, nullptr if this is no XML. White space before it, which keeps connections alive, is skipped.
 const Element* load(tinyxml2::XMLDocument& doc, std::string_view text);
 
 }  // namespace s3cache::s3::xml
