@@ -6,9 +6,11 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 
+#include "base/crc32c.h"
 #include "live_fixture.h"
 #include "s3/bucket_check.h"
 #include "s3/xml.h"
+#include "write_calls.h"
 
 using namespace s3cache;
 using namespace s3cache::s3;
@@ -78,6 +80,54 @@ TEST_CASE("a large object in parallel ranges", "[.live]") {
   REQUIRE(failed.ok());
   const double bytes = static_cast<double>(info->size);
   WARN(bytes / d.count() / 1e6 << " MB/s, " << (cpu_seconds() - cpu) / (bytes / (1 << 30)) << " CPU s/GiB");
+}
+
+TEST_CASE("a large upload in parallel parts", "[.live_upload]") {
+  auto client = make_client(live_options());
+  const int64_t part = std::atol(env("RANGE_MIB", "16").c_str()) << 20;
+  const int64_t parts = (std::atol(env("SIZE_MIB", "1024").c_str()) << 20) / part;
+  const int in_flight = std::atoi(env("RANGES", "8").c_str());
+  const bool checksum = env("CHECKSUM", "1") == "1";
+  const auto id = create_upload(*client, {.key = "upload", .crc32c = checksum});
+  REQUIRE(id.ok());
+  const auto body = string_body(std::string(static_cast<size_t>(part), 'x'));
+  const std::string hash = env("SHA") == "1" ? *sha256_hex(*body) : "UNSIGNED-PAYLOAD";
+  Mutex mu;
+  CondVar cv;
+  int running = 0;
+  CompleteRequest whole{.key = "upload", .upload_id = *id};
+  whole.parts.resize(static_cast<size_t>(parts));
+  const double cpu = cpu_seconds();
+  const auto t0 = std::chrono::steady_clock::now();
+  for (int n = 1; n <= parts; ++n) {
+    {
+      MutexLock l(mu);
+      while (running >= in_flight) cv.wait(mu);
+      ++running;
+    }
+    PartRequest r{.key = "upload", .upload_id = *id, .number = n, .body = body, .sha256_hex = hash};
+    if (checksum)
+      r.crc32c = crc32c(0, std::string(static_cast<size_t>(part), 'x').data(), static_cast<size_t>(part));
+    client->upload_part(std::move(r), [&, n](Result<Written> w) {
+      MutexLock l(mu);
+      if (w.ok()) whole.parts[static_cast<size_t>(n - 1)] = {n, w->etag, w->crc32c};
+      --running;
+      cv.notify_all();
+    });
+  }
+  {
+    MutexLock l(mu);
+    while (running > 0) cv.wait(mu);
+  }
+  const std::chrono::duration<double> sent = std::chrono::steady_clock::now() - t0;
+  const auto w = complete_upload(*client, whole);
+  const std::chrono::duration<double> d = std::chrono::steady_clock::now() - t0;
+  INFO((w.ok() ? "" : w.error().message));
+  REQUIRE(w.ok());
+  const double bytes = static_cast<double>(parts * part);
+  WARN(bytes / d.count() / 1e6 << " MB/s (" << bytes / sent.count() / 1e6 << " before Complete), "
+                               << (cpu_seconds() - cpu) / (bytes / (1 << 30)) << " CPU s/GiB");
+  CHECK(remove(*client, {"upload", ""}).ok());
 }
 
 TEST_CASE("odd keys survive a listing and a GET", "[.live]") {
