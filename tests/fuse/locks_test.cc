@@ -146,6 +146,18 @@ TEST_CASE("who waits is answered when there is room, in order, as far as it fits
   CHECK(now.told == 0);
 }
 
+TEST_CASE("a waiter whose new lock is weaker than its old one makes room for those before it", "[locks]") {
+  Locks t;
+  REQUIRE(t.set(kPosix, kIno, wr(1, 5, 5)) == 0);
+  REQUIRE(t.set(kPosix, kIno, wr(2, 0, 0)) == 0);
+  Asker first, second;
+  CHECK(t.wait(kPosix, kIno, rd(3, 0, 0), first.waiter()) != 0);
+  CHECK(t.wait(kPosix, kIno, rd(2, 0, 9), second.waiter()) != 0);
+  CHECK(t.set(kPosix, kIno, un(1)) == 0);
+  CHECK(second.told == 0);
+  CHECK(first.told == 0);
+}
+
 TEST_CASE("who gave up waiting gets nothing, and stands in nobody's way", "[locks]") {
   Locks t;
   REQUIRE(t.set(kFlock, kIno, wr(1)) == 0);
