@@ -75,6 +75,18 @@ bool ContentTable::open_unsealed(uint64_t ino) {
   return content && !content->sealed() && content->id().size > 0 && content->handles() > 0;
 }
 
+void ContentTable::forget_unlinked(uint64_t ino) {
+  auto inode = inodes_.get(ino);
+  if (!inode.ok() || inode->fid == 0) return;
+  const auto content = find({ino, version_of(*inode)});
+  MutexLock recording(record_mu_);
+  if (content) {
+    content->detach();
+  } else {
+    space_.evict(inode->fid);
+  }
+}
+
 void ContentTable::on_closed(std::function<void(uint64_t ino)> hook) {
   MutexLock lock(hook_mu_);
   closed_hook_ = std::move(hook);

@@ -62,6 +62,8 @@ class ContentTable : public ContentHost, public ObjectProber {
   void publish_local(const std::shared_ptr<Content>& content);
   // Somebody reads it, and not every byte is here.
   bool open_unsealed(uint64_t ino);
+  // The name is gone: its cache file goes now, or with the last reader.
+  void forget_unlinked(uint64_t ino);
   // Called, without a lock, when a content of `ino` was closed. Null: nobody any more.
   void on_closed(std::function<void(uint64_t ino)> hook);
 

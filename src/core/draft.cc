@@ -201,6 +201,20 @@ void Draft::saved(const Snapshot& snapshot, const std::string& etag, std::shared
   base_ = whole_ ? nullptr : std::move(base);
 }
 
+void Draft::set_sent(std::string ctime, int64_t size) {
+  MutexLock lock(mu_);
+  sent_ctime_ = std::move(ctime);
+  sent_size_ = size;
+}
+
+void Draft::rebase(const std::string& etag, int64_t size, std::shared_ptr<Content> base) {
+  MutexLock lock(mu_);
+  base_etag_ = etag;
+  base_size_ = size;
+  base_len_ = std::min(base_len_, size);
+  if (base_) base_ = std::move(base);
+}
+
 void Draft::not_saved() {
   MutexLock lock(mu_);
   for (const Range& r : sending_.inside(0, size_)) dirty_.add(r.offset, r.length);
@@ -238,6 +252,8 @@ Draft::State Draft::state() const {
   out.base_len = base_len_;
   out.base_size = base_size_;
   out.base_etag = base_etag_;
+  out.sent_ctime = sent_ctime_;
+  out.sent_size = sent_size_;
   return out;
 }
 

@@ -14,6 +14,7 @@
 // and was needed), kTooBig. Units: bytes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -87,6 +88,11 @@ class Draft : public std::enable_shared_from_this<Draft> {
   // local.
   void saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base);
   void not_saved();
+  // What the upload on its way will look like on the server: its ctime header and its size tell an object of
+  // ours from somebody else's when the answer was lost.
+  void set_sent(std::string ctime, int64_t size);
+  // An earlier upload of this draft turned out to be there: it is what the draft builds on now.
+  void rebase(const std::string& etag, int64_t size, std::shared_ptr<Content> base);
   // Back to idle, if nothing changed since `generation`: `publish` hands the bytes to the content table,
   // under the lock that writers take. False: it changed, and `publish` was not called.
   bool end(uint64_t generation, const std::function<void()>& publish);
@@ -96,6 +102,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
     uint64_t fid = 0, generation = 0;
     int64_t size = 0, base_len = 0, base_size = 0;
     std::string base_etag;
+    std::string sent_ctime;
+    int64_t sent_size = 0;
   };
   State state() const;
   int64_t size() const;
@@ -113,12 +121,12 @@ class Draft : public std::enable_shared_from_this<Draft> {
 
   // For DraftTable, under its lock: writable handles; made here and never uploaded; opened with O_EXCL.
   int writers = 0;
-  bool fresh = false;
-  bool exclusive = false;
-  bool durable = false;  // its records are in the journal
-  int failures = 0;      // uploads that failed in a row
-  int64_t retry_at_ms = 0;
-  bool saving = false;  // an upload has been queued
+  std::atomic<bool> fresh = false;
+  std::atomic<bool> exclusive = false;
+  std::atomic<bool> durable = false;  // its records are in the journal
+  std::atomic<int> failures = 0;      // uploads that failed in a row
+  std::atomic<int64_t> retry_at_ms = 0;
+  std::atomic<bool> saving = false;  // an upload has been queued
   struct Waiter {
     uint64_t generation;
     std::function<void(Status)> done;
@@ -158,6 +166,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
   int64_t cut_ GUARDED_BY(mu_) = INT64_MAX;  // the shortest the file has been since the snapshot
   std::shared_ptr<Content> base_ GUARDED_BY(mu_);
   std::string base_etag_ GUARDED_BY(mu_);
+  std::string sent_ctime_ GUARDED_BY(mu_);
+  int64_t sent_size_ GUARDED_BY(mu_) = 0;
   ExtentSet local_ GUARDED_BY(mu_), dirty_ GUARDED_BY(mu_), sending_ GUARDED_BY(mu_);
   uint64_t generation_ GUARDED_BY(mu_) = 0;  // moves with every change
 };

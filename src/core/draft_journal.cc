@@ -25,6 +25,8 @@ std::string encode(const DraftMark& mark) {
   put_u64(out, mark.fid);
   put_u64(out, static_cast<uint64_t>(mark.base_len));
   put_u64(out, static_cast<uint64_t>(mark.base_size));
+  put_u64(out, static_cast<uint64_t>(mark.sent_size));
+  put_bytes16(out, mark.sent_ctime);
   return out;
 }
 
@@ -37,6 +39,8 @@ std::optional<DraftMark> decode(std::string_view key, std::string_view value) {
   mark.fid = r.u64();
   mark.base_len = static_cast<int64_t>(r.u64());
   mark.base_size = static_cast<int64_t>(r.u64());
+  mark.sent_size = static_cast<int64_t>(r.u64());
+  mark.sent_ctime = r.bytes16();
   if (r.failed() || !r.at_end() || mark.base_len < 0 || mark.base_size < mark.base_len) return std::nullopt;
   return mark;
 }
@@ -62,7 +66,12 @@ std::vector<std::string> extent_keys(meta::MetaStore& store, uint64_t ino) {
 
 void put_draft_mark(Batch& batch, uint64_t ino, const Draft::Start& start, bool durable) {
   const int64_t base_len = start.base_len >= 0 ? start.base_len : start.base_etag.empty() ? 0 : start.size;
-  const DraftMark mark{ino, durable, start.fid, base_len, std::max(base_len, start.base_size)};
+  DraftMark mark;
+  mark.ino = ino;
+  mark.durable = durable;
+  mark.fid = start.fid;
+  mark.base_len = base_len;
+  mark.base_size = std::max(base_len, start.base_size);
   batch.put(Table::kState, mark_key(ino), encode(mark));
 }
 
@@ -77,17 +86,28 @@ meta::File modified_file(uint64_t ino, const Draft::Start& start, int64_t now_s)
   return file;
 }
 
-Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s) {
+Batch sent_mark(const Draft& draft) {
+  const Draft::State state = draft.state();
+  DraftMark mark;
+  mark.ino = draft.ino();
+  mark.durable = true;
+  mark.fid = state.fid;
+  mark.base_len = state.base_len;
+  mark.base_size = std::max(state.base_len, state.base_size);
+  mark.sent_ctime = state.sent_ctime;
+  mark.sent_size = state.sent_size;
   Batch batch;
+  batch.put(Table::kState, mark_key(draft.ino()), encode(mark));
+  return batch;
+}
+
+Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s) {
+  Batch batch = sent_mark(draft);
   const Draft::State state = draft.state();
   Draft::Start as_is;
-  as_is.fid = state.fid;
   as_is.size = state.size;
   as_is.base_etag = state.base_etag;
-  as_is.base_size = state.base_size;
-  as_is.base_len = state.base_len;
   as_is.whole = state.whole;
-  put_draft_mark(batch, draft.ino(), as_is, true);
   batch.put(Table::kFile, meta::id_key(state.fid), modified_file(draft.ino(), as_is, now_s).encode());
   for (std::string& key : extent_keys(store, draft.ino())) batch.erase(Table::kDirty, std::move(key));
   for (const Range& r : draft.unsaved().all())

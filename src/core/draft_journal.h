@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/draft.h"
@@ -22,6 +23,8 @@ struct DraftMark {
   bool durable = false;
   uint64_t fid = 0;
   int64_t base_len = 0, base_size = 0;
+  std::string sent_ctime;  // of the latest upload that began, empty: none
+  int64_t sent_size = 0;
 };
 
 void put_draft_mark(meta::Batch& batch, uint64_t ino, const Draft::Start& start, bool durable);
@@ -29,6 +32,8 @@ meta::File modified_file(uint64_t ino, const Draft::Start& start, int64_t now_s)
 
 // Everything of the draft as it stands; the caller has synced its file.
 meta::Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s);
+// The mark alone, with what is about to be sent.
+meta::Batch sent_mark(const Draft& draft);
 // Takes the mark and the extents away.
 void put_draft_end(meta::MetaStore& store, meta::Batch& batch, uint64_t ino);
 void forget_draft_records(meta::MetaStore& store, uint64_t ino);

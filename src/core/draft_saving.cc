@@ -21,6 +21,12 @@ namespace {
 constexpr auto kTick = std::chrono::milliseconds(500);
 constexpr int64_t kFirstRetryMs = 1'000, kMaxRetryMs = 60'000;
 
+std::string ctime_of(const Uploader::Target& target) {
+  for (const auto& [name, value] : target.headers)
+    if (name == "x-amz-meta-ctime") return value;
+  return {};
+}
+
 // The object will not take these bytes in any later try either.
 bool is_conflict(const Error& error) { return error.code == Code::kStale; }
 }  // namespace
@@ -54,8 +60,11 @@ void DraftTable::flush(const std::shared_ptr<Draft>& draft, bool closing, Callba
 Status DraftTable::persist(Draft& draft) {
   const auto file = draft.file();
   if (!file) return {};
-  const Draft::State before = draft.state();
   if (::fdatasync(file->get()) != 0) return errno_error(errno, "sync the work file");
+  // Not beside finish(): a record of this draft must not come after its end.
+  MutexLock lock(draft.begin_mu);
+  const Draft::State before = draft.state();
+  if (!before.begun || !before.dirty) return store_.flush();  // S3 has it by now
   if (!draft.durable) {
     if (Status s = dir_.sync_folder(before.fid); !s.ok()) return s;
   }
@@ -91,24 +100,71 @@ void DraftTable::upload(const std::shared_ptr<Draft>& draft, Callback<void> done
   {
     MutexLock lock(mu_);
     draft->waiters.push_back({draft->state().generation, std::move(done)});
-    if (std::exchange(draft->saving, true)) return;
+    if (draft->saving.exchange(true)) return;
   }
   queue_.run(draft->ino(), [this, draft](InodeQueue::Turn turn) { upload_turn(draft, turn); });
 }
 
 void DraftTable::upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn) {
+  // Saved and ended while this turn was waited for: an idle draft has no bytes, and must not be sent as if it
+  // had none.
+  if (!draft->fresh && !(draft->begun() && draft->dirty())) {
+    answer_waiters(draft, UINT64_MAX, {});
+    return drop_if_idle(draft);
+  }
   const Draft::Snapshot snapshot = draft->take_snapshot();
   if (draft->unlinked())
     return uploaded(draft, snapshot, Error{Code::kCancelled, "the file was removed"}, turn);
   auto target = target_of(*draft);
   if (!target.ok()) return uploaded(draft, snapshot, target.error(), turn);
-  uploader_.send(draft, snapshot, std::move(*target),
-                 [this, draft, snapshot, turn](Result<s3::Written> written) {
-                   // Records, and the seal of a large file, are no work for a network thread.
-                   workers_.post([this, draft, snapshot, turn, written = std::move(written)] {
-                     uploaded(draft, snapshot, written, turn);
-                   });
-                 });
+  const Draft::State before = draft->state();
+  draft->set_sent(ctime_of(*target), snapshot.size);
+  if (!draft->durable) return send(draft, snapshot, *target, turn);
+  // Promised: after a crash the next mount has to know an object of ours when it meets one.
+  store_.apply(
+      sent_mark(*draft), [this, draft, snapshot, target = *target, turn, before](const Status& recorded) {
+        if (recorded.ok()) return send(draft, snapshot, target, turn);
+        draft->set_sent(before.sent_ctime, before.sent_size);
+        workers_.post(
+            [this, draft, snapshot, turn, recorded] { uploaded(draft, snapshot, recorded.error(), turn); });
+      });
+}
+
+void DraftTable::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+                      const Uploader::Target& target, const InodeQueue::Turn& turn) {
+  uploader_.send(draft, snapshot, target, [this, draft, snapshot, target, turn](Result<s3::Written> written) {
+    if (written.is(Code::kStale) || written.is(Code::kExists))
+      return look_again(draft, snapshot, target, written.error(), turn);
+    // Records, and the seal of a large file, are no work for a network thread.
+    workers_.post([this, draft, snapshot, turn, written = std::move(written)] {
+      uploaded(draft, snapshot, written, turn);
+    });
+  });
+}
+
+void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+                            const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn) {
+  const auto looked = [this, draft, snapshot, target, why, turn](Result<s3::ObjectInfo> info) {
+    workers_.post([this, draft, snapshot, target, why, turn, info = std::move(info)] {
+      const std::string* ctime = info.ok() ? info->header("x-amz-meta-ctime") : nullptr;
+      const Draft::State state = draft->state();
+      s3::Written ours;
+      if (info.ok()) ours = {info->etag, info->last_modified, info->server_date, {}};
+      if (ctime && *ctime == ctime_of(target) && info->size == snapshot.size)
+        return uploaded(draft, snapshot, ours, turn);
+      const bool earlier = ctime && *ctime == state.sent_ctime && info->size == state.sent_size;
+      if (!earlier || info->etag == state.base_etag) return uploaded(draft, snapshot, why, turn);
+      draft->rebase(info->etag, info->size, contents_.uncached(draft->ino(), info->etag, info->size));
+      // On record before anything else is sent, or the next crash would not know this one.
+      (void)inodes_.update(draft->ino(), [&](Inode& inode, Batch&) {
+        inode.etag = info->etag;
+        return true;
+      });
+      draft->not_saved();
+      upload_turn(draft, turn);
+    });
+  };
+  s3_.head(target.key, s3::Priority::kForeground, looked);
 }
 
 void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
@@ -125,26 +181,11 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
   } else {
     draft->not_saved();
     if (is_conflict(written.error()) && !draft->unlinked()) conflict(draft, written.error());
-    const int64_t wait = std::min(kMaxRetryMs, kFirstRetryMs << std::min(draft->failures, 6));
+    const int64_t wait = std::min(kMaxRetryMs, kFirstRetryMs << std::min(draft->failures.load(), 6));
     ++draft->failures;
     draft->retry_at_ms = clock_.mono_ms() + wait;
   }
-  std::vector<Draft::Waiter> answered;
-  bool more = false;
-  {
-    MutexLock lock(mu_);
-    for (auto it = draft->waiters.begin(); it != draft->waiters.end();) {
-      if (written.ok() && it->generation > snapshot.generation) {
-        ++it;
-        continue;
-      }
-      answered.push_back(std::move(*it));
-      it = draft->waiters.erase(it);
-    }
-    more = !draft->waiters.empty();
-    if (!more) draft->saving = false;
-  }
-  for (auto& waiter : answered) waiter.done(outcome);
+  const bool more = answer_waiters(draft, written.ok() ? snapshot.generation : UINT64_MAX, outcome);
   if (more)
     return queue_.run(draft->ino(), [this, draft](InodeQueue::Turn next) { upload_turn(draft, next); });
   if (written.ok() && draft->begun()) finish(draft, snapshot);
@@ -156,6 +197,25 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
   if (idle && draft->unlinked()) return discard(draft);
   drop_if_idle(draft);
   (void)turn;  // until here nothing else happens to this inode
+}
+
+// Those who waited for `generation` or an earlier one. True: others wait still.
+bool DraftTable::answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation,
+                                const Status& outcome) {
+  std::vector<Draft::Waiter> answered;
+  bool more = false;
+  {
+    MutexLock lock(mu_);
+    const auto later =
+        std::stable_partition(draft->waiters.begin(), draft->waiters.end(),
+                              [&](const Draft::Waiter& w) { return w.generation <= generation; });
+    answered.assign(std::make_move_iterator(draft->waiters.begin()), std::make_move_iterator(later));
+    draft->waiters.erase(draft->waiters.begin(), later);
+    more = !draft->waiters.empty();
+    if (!more) draft->saving = false;
+  }
+  for (auto& waiter : answered) waiter.done(outcome);
+  return more;
 }
 
 void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written) {
@@ -185,6 +245,7 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
   if (!inode.ok()) return;
   auto content = contents_.prepare_local(draft->ino(), *inode, state.fid, draft->local());
   const bool cached = content && content->fid() != 0;
+  MutexLock lock(draft->begin_mu);
   const bool ended = draft->end(snapshot.generation, [&] {
     (void)inodes_.update(draft->ino(), [&](Inode& now, Batch& batch) {
       now.source = meta::AttrSource::kHead;
@@ -280,76 +341,6 @@ void DraftTable::retry_loop() {
     due.clear();
     lock.lock();
   }
-}
-
-// --- at mount
-
-void DraftTable::recover() {
-  uploader_.abort_left_over();
-  for (const DraftMark& mark : read_draft_marks(store_)) {
-    if (mark.durable) {
-      revive(mark);
-    } else {
-      take_back(mark);
-    }
-  }
-}
-
-void DraftTable::revive(const DraftMark& mark) {
-  auto inode = inodes_.get(mark.ino);
-  if (inode.ok() && mark.fid == 0)
-    return close(open(mark.ino, version_of(*inode), true, false));  // an empty file
-  auto file = dir_.open_file(mark.fid, true);
-  if (!inode.ok() || !file.ok()) {
-    log::error("journal: inode {}: its unsaved bytes cannot be opened: {}; the record is kept", mark.ino,
-               (inode.ok() ? file.error() : inode.error()).message);
-    return;
-  }
-  Draft::Start start;
-  start.fid = mark.fid;
-  start.size = inode->size;
-  start.base_etag = inode->etag;
-  start.base_size = mark.base_size;
-  start.base_len = std::min(mark.base_len, inode->size);
-  start.dirty = read_extents(store_, mark.ino);
-  // What lies behind the base and was never written are zeros, and those are in the file.
-  if (start.base_len > 0) start.base = contents_.uncached(mark.ino, inode->etag, mark.base_size);
-  if (::ftruncate(file->get(), start.size) != 0) log::warn("journal: cannot resize {:016x}", mark.fid);
-  start.file = std::make_shared<UniqueFd>(std::move(*file));
-  space_.policy().set_evictable(mark.fid, false);
-  auto draft = open(mark.ino, version_of(*inode), inode->etag.empty(), false);
-  draft->begin(std::move(start));
-  draft->attributes_changed();
-  draft->durable = true;
-  log::info("journal: inode {}: {} bytes go up that an earlier mount promised", mark.ino,
-            draft->unsaved().bytes());
-  close(draft);
-}
-
-// Changes that nobody was promised: the name shows what S3 has.
-void DraftTable::take_back(const DraftMark& mark) {
-  auto inode = inodes_.get(mark.ino);
-  if (inode.ok() && inode->source == meta::AttrSource::kLocal) {
-    const std::string name = meta::dirent_key(inode->parent, inode->name, false);
-    if (inode->etag.empty()) {
-      Batch batch;
-      batch.erase(Table::kDirent, name);
-      inodes_.remove(mark.ino, std::move(batch));
-    } else {
-      (void)inodes_.update(mark.ino, [&](Inode& now, Batch& batch) {
-        now.source = meta::AttrSource::kListing;
-        now.fid = 0;
-        now.etag = "taken back";
-        meta::Dirent dirent;
-        dirent.ino = mark.ino;
-        dirent.checked_at_ns = -1;
-        batch.put(Table::kDirent, name, dirent.encode());
-        return true;
-      });
-    }
-  }
-  forget_draft_records(store_, mark.ino);
-  if (mark.fid != 0) space_.evict(mark.fid);
 }
 
 }  // namespace s3cache::core

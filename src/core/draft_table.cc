@@ -59,26 +59,30 @@ std::shared_ptr<Draft> DraftTable::find(uint64_t ino) {
   return it == drafts_.end() ? nullptr : it->second;
 }
 
-std::shared_ptr<Draft> DraftTable::open(uint64_t ino, uint64_t version, bool created, bool exclusive) {
+std::shared_ptr<Draft> DraftTable::open(uint64_t ino, uint64_t version, bool fresh, bool exclusive) {
   MutexLock lock(mu_);
   auto& slot = drafts_[ino];
   // One that never began stands for a version that was replaced on the server: its handles will hear of it.
   if (slot && slot->version() != version && !slot->begun()) slot.reset();
   if (!slot) {
     slot = std::make_shared<Draft>(*this, ino, version);
-    if (created) {
+    if (fresh) {
       slot->fresh = true;
       slot->exclusive = exclusive;
       slot->attributes_changed();
-      // On record before anything of it: a crash must not leave a name that is nowhere else.
-      Batch batch;
-      put_draft_mark(batch, ino, {}, false);
-      store_.apply(std::move(batch));
     }
   }
   ++slot->writers;
   count_.store(drafts_.size(), std::memory_order_release);
   return slot;
+}
+
+std::shared_ptr<Draft> DraftTable::open_created(uint64_t ino, uint64_t version, bool exclusive) {
+  // On record before anything of it: a crash must not leave a name that is nowhere else.
+  Batch batch;
+  put_draft_mark(batch, ino, {}, false);
+  store_.apply(std::move(batch));
+  return open(ino, version, true, exclusive);
 }
 
 void DraftTable::close(const std::shared_ptr<Draft>& draft) {
@@ -313,6 +317,7 @@ void DraftTable::save(uint64_t ino, Callback<void> done) {
 
 void DraftTable::unlinked(uint64_t ino) {
   const auto draft = find(ino);
+  if (!draft || !draft->begun()) contents_.forget_unlinked(ino);
   if (!draft) return;
   draft->mark_unlinked();
   discard(draft);

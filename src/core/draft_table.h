@@ -45,8 +45,10 @@ class DraftTable : public DraftHost, public DraftRoom {
   // Made after the table. REQUIRES: before the first open().
   void set_mutations(Mutations* mutations) { mutations_ = mutations; }
 
-  // A writable handle more, or less. `created`: by create(), nothing of it is on S3.
-  std::shared_ptr<Draft> open(uint64_t ino, uint64_t version, bool created, bool exclusive);
+  // A writable handle more, or less. `fresh`: nothing of it is on S3.
+  std::shared_ptr<Draft> open(uint64_t ino, uint64_t version, bool fresh, bool exclusive);
+  // The same for a file that create() just made.
+  std::shared_ptr<Draft> open_created(uint64_t ino, uint64_t version, bool exclusive);
   void close(const std::shared_ptr<Draft>& draft);
 
   // The draft whose bytes are to be read instead of the Content's; null: none has begun for this version.
@@ -92,14 +94,22 @@ class DraftTable : public DraftHost, public DraftRoom {
 
   void upload(const std::shared_ptr<Draft>& draft, Callback<void> done);
   void upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
+  void send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+            const Uploader::Target& target, const InodeQueue::Turn& turn);
+  // The server has another version than expected: an upload of ours whose answer was lost, or somebody
+  // else's?
+  void look_again(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+                  const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn);
   void uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                 const Result<s3::Written>& written, const InodeQueue::Turn& turn);
+  bool answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation, const Status& outcome);
   void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
   void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);
   void conflict(const std::shared_ptr<Draft>& draft, const Error& why);
   void drop_if_idle(const std::shared_ptr<Draft>& draft);
   void discard(const std::shared_ptr<Draft>& draft);
   Status persist(Draft& draft);
+  std::vector<Result<s3::ObjectInfo>> look_for_sent(const std::vector<DraftMark>& marks);
   void revive(const DraftMark& mark);
   void take_back(const DraftMark& mark);
   void retry_loop();

@@ -50,7 +50,7 @@ void FilesystemImpl::create(Caller caller, uint64_t parent, std::string name, Ne
         const uint64_t ino = made->ino;
         if (!made->existed) {
           const uint64_t version = made->entry.version;
-          auto draft = drafts_.open(ino, version, true, exclusive);
+          auto draft = drafts_.open_created(ino, version, exclusive);
           return done(Created{made->entry, handle(ino, version, nullptr, std::move(draft))});
         }
         const auto opened = [this, ino, done](Result<std::shared_ptr<OpenFile>> file) {

@@ -52,6 +52,10 @@ FilesystemImpl::~FilesystemImpl() {
   s3_.shutdown();  // no callback comes after this
   fetcher_.shutdown();
   workers_.stop();
+  if (options_.read_only) return;
+  meta::Batch batch;
+  batch.erase(meta::Table::kState, std::string(kWriting));  // behind every record made before it
+  inodes_.store().apply(std::move(batch));
 }
 
 std::shared_ptr<FileHandle> FilesystemImpl::handle(uint64_t ino, uint64_t version,

@@ -17,6 +17,9 @@
 
 namespace s3cache::core {
 
+// In kState as long as a mount that changes things lives. Left behind: it was killed.
+inline constexpr std::string_view kWriting = "fs/writing";
+
 // One open of one version. Its bytes are a Draft's while this mount changes them, else a Content's; which
 // Content that is may change when a draft was saved. Threads: any.
 class FileHandle : public OpenFile, public std::enable_shared_from_this<FileHandle> {

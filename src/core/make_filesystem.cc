@@ -33,6 +33,18 @@ Result<uint64_t> distrust_below(meta::MetaStore& store) {
   return *next;
 }
 
+// What a killed mount did on the server last may be missing from its records: names are asked anew, once.
+Result<int64_t> distrust_before(meta::MetaStore& store, Clock& clock, bool read_only) {
+  const auto left = store.get(meta::Table::kState, kWriting);
+  if (!left.ok()) return left.error();
+  const int64_t before = left->has_value() ? clock.wall_ns() : 0;
+  if (read_only || left->has_value()) return before;
+  meta::Batch batch;
+  batch.put(meta::Table::kState, std::string(kWriting), "");
+  if (Status s = store.apply_durable(std::move(batch)); !s.ok()) return s.error();
+  return before;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Filesystem>> make_filesystem(const FilesystemParts& parts,
@@ -41,7 +53,11 @@ Result<std::unique_ptr<Filesystem>> make_filesystem(const FilesystemParts& parts
   if (!distrust.ok()) return distrust.error();
   auto first = parts.store.next_id();
   if (!first.ok()) return first.error();
-  return std::unique_ptr<Filesystem>(std::make_unique<FilesystemImpl>(parts, options, *distrust, *first));
+  auto names = distrust_before(parts.store, parts.clock, options.read_only);
+  if (!names.ok()) return names.error();
+  FilesystemOptions with = options;
+  with.names.distrust_before_ns = *names;
+  return std::unique_ptr<Filesystem>(std::make_unique<FilesystemImpl>(parts, with, *distrust, *first));
 }
 
 }  // namespace s3cache::core

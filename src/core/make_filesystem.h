@@ -24,7 +24,7 @@ struct FilesystemOptions {
   int64_t bucket_size = int64_t{1} << 56;  // what statfs shows
   int disk_threads = 2;
   int64_t scrub_interval_s = 0;  // between the beginnings of two passes; 0: none
-  bool read_only = true;  // nothing is replayed, nothing is changed
+  bool read_only = true;         // nothing is replayed, nothing is changed
   UploadOptions upload;
 };
 

@@ -32,6 +32,9 @@ struct NamespaceOptions {
   AttrMode attr = AttrMode::kHead;
   int64_t ttl_ms = 900'000;       // stat_cache_expire
   bool ttl_since_access = false;  // stat_cache_interval_expire
+  // The server's words of before this moment do not count: the last mount was killed, and changes that it had
+  // seen through may be missing from its records.
+  int64_t distrust_before_ns = 0;
   bool negative_cache = true;
   int64_t small_file = 1 << 20;  // bytes; an unknown object up to this is asked by GET instead of HEAD
   int max_parallel_heads = 64;

@@ -50,7 +50,8 @@ struct NsContext {
   bool fresh(int64_t checked_at_ns) const {
     if (checked_at_ns == kPinned) return true;
     const int64_t age = now() - checked_at_ns;
-    return checked_at_ns > 0 && age >= -kClockSlackNs && age < options.ttl_ms * 1'000'000;
+    return checked_at_ns > options.distrust_before_ns && age >= -kClockSlackNs &&
+           age < options.ttl_ms * 1'000'000;
   }
   int64_t left_ms(int64_t checked_at_ns) const {
     if (checked_at_ns == kPinned) return options.ttl_ms;

@@ -168,8 +168,9 @@ void Uploader::stream(const std::shared_ptr<Draft>& draft, int64_t written_to,
     if (!session.claim()) return;
     auto to = target();
     if (!to.ok()) return session.open_failed();
-    return open_session(draft, *to, [](const Status& opened) {
-      if (!opened.ok()) log::debug("early upload: {}", opened.error().message);
+    return open_session(draft, *to, [this, draft, written_to, target](const Status& opened) {
+      if (opened.ok()) return stream(draft, written_to, target);
+      log::debug("early upload: {}", opened.error().message);
     });
   }
   // What piled up while the upload was being opened, and what was refused for too many on their way.

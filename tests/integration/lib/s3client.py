@@ -113,3 +113,8 @@ class S3Client:
         query["list-type"] = 2
         body = self.request("GET", bucket, query={k.replace("_", "-"): v for k, v in query.items()})[2].decode()
         return re.findall(r"<Key>(.*?)</Key>", body, re.S), body
+
+    def list_uploads(self, bucket):
+        """Keys of multipart uploads that are neither completed nor aborted."""
+        body = self.request("GET", bucket, query={"uploads": ""})[2].decode()
+        return re.findall(r"<Upload>.*?<Key>(.*?)</Key>", body, re.S)
