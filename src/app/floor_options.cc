@@ -112,6 +112,28 @@ Result<s3::S3Options> s3_options(const config::Config& config,
   return options;
 }
 
+Result<s3::RoleOptions> role_options(const config::Config& config) {
+  s3::RoleOptions options;
+  options.container = config.ecs;
+  if (config.iam_role != "auto") options.role = config.iam_role;
+  options.v1_only = config.imds_v1_only;
+  if (!config.instance_metadata_url.empty()) options.instance_url = config.instance_metadata_url;
+  while (options.instance_url.ends_with('/')) options.instance_url.pop_back();
+  options.container_path = config.container_path;
+  options.container_token = config.container_token;
+  options.container_token_file = config.container_token_file;
+  if (config.ecs && config.container_path.empty()) {
+    const std::string& url = config.container_url;
+    const size_t slash = url.starts_with("http://") ? url.find('/', 7) : std::string::npos;
+    if (slash == std::string::npos)
+      return Error{Code::kInvalid,
+                   "AWS_CONTAINER_CREDENTIALS_FULL_URI=" + url + ": expected http://HOST[:PORT]/PATH"};
+    options.container_url = url.substr(0, slash);
+    options.container_path = url.substr(slash);
+  }
+  return options;
+}
+
 cache::CacheDirOptions cache_dir_options(const config::Config& config, const std::string& root) {
   cache::CacheDirOptions options;
   options.root = root;

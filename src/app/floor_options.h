@@ -12,6 +12,7 @@
 #include "core/make_filesystem.h"
 #include "fuse/options.h"
 #include "s3/options.h"
+#include "s3/role_credentials.h"
 
 namespace s3cache::app {
 
@@ -19,6 +20,9 @@ log::Options log_options(const config::Config& config);
 
 Result<s3::S3Options> s3_options(const config::Config& config,
                                  std::shared_ptr<s3::CredentialsProvider> credentials);
+
+// REQUIRES: iam_role or ecs is set. kInvalid: an address in the environment that is none.
+Result<s3::RoleOptions> role_options(const config::Config& config);
 
 // root: use_cache, or the private folder.
 cache::CacheDirOptions cache_dir_options(const config::Config& config, const std::string& root);

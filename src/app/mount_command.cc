@@ -20,6 +20,7 @@
 namespace s3cache::app {
 namespace {
 
+// Null: of a role, see role_credentials().
 Result<std::shared_ptr<s3::CredentialsProvider>> find_credentials(const config::Config& config,
                                                                   const config::Environment& env) {
   std::shared_ptr<s3::CredentialsProvider> provider;
@@ -27,6 +28,7 @@ Result<std::shared_ptr<s3::CredentialsProvider>> find_credentials(const config::
     provider = std::make_shared<s3::AnonymousCredentials>();
     return provider;
   }
+  if (config.ecs || !config.iam_role.empty()) return provider;
   config::CredentialsQuery query;
   query.bucket = config.bucket;
   query.passwd_file = config.passwd_file;
@@ -36,6 +38,19 @@ Result<std::shared_ptr<s3::CredentialsProvider>> find_credentials(const config::
   if (auto keys = files->load(); !keys) return keys.error();
   provider = std::make_shared<FileCredentials>(std::move(files));
   return provider;
+}
+
+// A thread renews them, which a fork would lose: only in the process that serves.
+Result<std::shared_ptr<s3::CredentialsProvider>> role_credentials(const config::Config& config) {
+  auto options = role_options(config);
+  if (!options) return options.error();
+  auto made = s3::RoleCredentials::create(std::move(*options));
+  if (!made) {
+    const char* hint =
+        config.ecs ? "ecs is for containers with a role" : "iam_role is for EC2 instances with a role";
+    return Error{made.code(), fmt::format("{}; {}", made.error().message, hint)};
+  }
+  return std::shared_ptr<s3::CredentialsProvider>(std::move(*made));
 }
 
 void log_notices(const config::Config& config) {
@@ -53,6 +68,11 @@ int serve(const config::Config& config, const std::string& mount_point,
   }
   log_notices(config);
   Signals signals;
+  if (!credentials) {
+    auto role = role_credentials(config);
+    if (!role) return launcher.fail(role.error().message);
+    credentials = std::move(*role);
+  }
   Mounted mounted(config, signals);
   if (auto status = mounted.start(mount_point, std::move(credentials)); !status) {
     // Where the log is the standard error, fail() says it.

@@ -41,6 +41,12 @@ struct Config {
   std::string passwd_file;
   std::string profile = "default";
   bool use_session_token = false;
+  std::string iam_role;  // "auto": the instance names it
+  bool ecs = false;
+  bool imds_v1_only = false;
+  std::string instance_metadata_url;  // from the environment, as all below; empty: the usual address
+  std::string container_path, container_url;
+  std::string container_token, container_token_file;
 
   // Cache.
   std::string use_cache;

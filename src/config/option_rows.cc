@@ -48,19 +48,22 @@ Rows bucket_rows() {
 
 Rows credential_rows() {
   constexpr sv kNoPlainKey = "keys on the command line show in ps; put them into a file and use passwd_file=";
-  constexpr sv kNoInstance =
-      "keys of instance metadata are not read; give passwd_file=, profile= or AWS_ACCESS_KEY_ID";
+  Option role = text("iam_role", &Config::iam_role, "auto|NAME",
+                     "keys of this EC2 instance's role, renewed before they expire");
+  role.value_optional = true;
+  role.implied_value = "auto";
   return {
       rejected("accessKeyId", kNoPlainKey),
       rejected("credlib",
                "credential libraries are not loaded; use passwd_file=, profile= or the environment"),
       rejected("credlib_opts",
                "credential libraries are not loaded; use passwd_file=, profile= or the environment"),
-      rejected("ecs", kNoInstance),
-      rejected("iam_role", kNoInstance),
+      flag("ecs", &Config::ecs, "keys of this container's role, renewed before they expire"),
+      role,
       rejected("ibm_iam_auth", "IBM tokens are not spoken; create HMAC keys and use passwd_file="),
       rejected("ibm_iam_endpoint", "IBM tokens are not spoken; create HMAC keys and use passwd_file="),
-      ignored("imdsv1only", "instance metadata is not asked"),
+      flag("imdsv1only", &Config::imds_v1_only,
+           "ask for the role of iam_role without a session token, as old services want it"),
       path("passwd_file", &Config::passwd_file, "FILE", "~/.passwd-s3fs, then /etc/passwd-s3fs",
            "file with KEY:SECRET or BUCKET:KEY:SECRET lines, mode 600; read again when it changes"),
       text("profile", &Config::profile, "NAME", "section of ~/.aws/credentials; also from AWS_PROFILE"),

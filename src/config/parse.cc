@@ -174,6 +174,11 @@ Status apply_environment(const Environment& env, Config& config) {
   for (const char* name : {"AWS_CA_BUNDLE", "CURL_CA_BUNDLE"}) {
     if (std::string bundle = env.get(name); !bundle.empty()) config.ca_bundle = std::move(bundle);
   }
+  config.instance_metadata_url = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+  config.container_path = env.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+  config.container_url = env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  config.container_token = env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+  config.container_token_file = env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
   const std::string stamps = to_lower(env.get("S3FS_MSGTIMESTAMP"));
   if (stamps == "no" || stamps == "false" || stamps == "0") config.no_time_stamp_msg = true;
   return {};

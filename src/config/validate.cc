@@ -82,6 +82,22 @@ Status check_endpoint(Config& config) {
   return {};
 }
 
+Status check_key_sources(const Config& config) {
+  if (config.iam_role.empty() && !config.ecs) return {};
+  const std::string role = config.ecs ? "ecs" : "iam_role";
+  if (!config.passwd_file.empty())
+    return invalid(fmt::format("{} and passwd_file name two sources of keys: leave one of them out", role));
+  if (config.public_bucket)
+    return invalid(fmt::format("public_bucket sends no keys: leave it out, or {}", role));
+  if (config.ecs && !config.iam_role.empty() && config.iam_role != "auto")
+    return invalid("ecs has the container's own role: leave iam_role out");
+  if (config.ecs && config.container_path.empty() && config.container_url.empty())
+    return invalid(
+        "option ecs: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI are not "
+        "set, which a container with a role has");
+  return {};
+}
+
 Status check_pairs(const Config& config) {
   if (config.ensure_diskfree != 0 && config.free_space_ratio != Config{}.free_space_ratio) {
     return invalid("ensure_diskfree and free_space_ratio say the same in two ways: leave one of them out");
@@ -110,6 +126,7 @@ Status validate(Config& config) {
   if (auto status = split_bucket(config); !status) return status;
   if (auto status = check_endpoint(config); !status) return status;
   if (auto status = check_bucket_name(config); !status) return status;
+  if (auto status = check_key_sources(config); !status) return status;
   return check_pairs(config);
 }
 

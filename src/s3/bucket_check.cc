@@ -32,9 +32,12 @@ Error explain_transport(const ServiceError& why, const std::string& at) {
     case Transport::kTls:
       if (why.message.find("wrong version number") != std::string::npos)
         return {Code::kUnavailable, at + " does not speak TLS: should url= start with http://?"};
+      if (why.message.find("error setting certificate") != std::string::npos)
+        return {Code::kInvalid, "TLS to " + at + ": " + why.message +
+                                    "; CURL_CA_BUNDLE or AWS_CA_BUNDLE must name a readable PEM file"};
       return {Code::kUnavailable,
               "TLS to " + at + " failed: " + why.message +
-                  "; install the server's CA certificate, or use -o no_check_certificate or "
+                  "; name its CA's file in CURL_CA_BUNDLE, or use -o no_check_certificate or "
                   "ssl_verify_hostname=0 if you trust the network"};
     case Transport::kTimeout:
       return {Code::kTimeout,
@@ -43,6 +46,8 @@ Error explain_transport(const ServiceError& why, const std::string& at) {
       return {Code::kInvalid,
               at + " does not speak HTTP: " + why.message + "; check the scheme and port of url="};
     default:
+      if (why.message.find("Empty reply") != std::string::npos && at.starts_with("http://"))
+        return {Code::kUnavailable, at + " hung up without an answer: should url= start with https://?"};
       return {Code::kUnavailable, "cannot reach " + at + ": " + why.message + "; check url= and the network"};
   }
 }

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/encoding.h"
@@ -74,6 +75,24 @@ Result<Credentials> get_credentials(const std::string& url, const std::string& h
   return parse_credentials(answer->body, url);
 }
 
+bool fits_header(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+// The header by which a container proves which one it is, empty where none is wanted.
+Result<std::string> container_header(const RoleOptions& options) {
+  std::string token = options.container_token;
+  if (!options.container_token_file.empty()) {
+    std::ifstream file(options.container_token_file);
+    if (!std::getline(file, token))
+      return Error{Code::kAccessDenied, "ecs: cannot read " + options.container_token_file};
+  }
+  if (token.empty()) return token;
+  if (token.size() > kMaxBody || !fits_header(token))
+    return Error{Code::kAccessDenied, "ecs: the authorization token is not one"};
+  return "Authorization: " + token;
+}
+
 // The header that IMDSv2 wants, empty where only v1 is spoken.
 Result<std::string> session_header(const RoleOptions& options) {
   if (options.v1_only) return std::string();
@@ -81,9 +100,7 @@ Result<std::string> session_header(const RoleOptions& options) {
                         "X-aws-ec2-metadata-token-ttl-seconds: 21600");
   if (!token.ok()) return token.error();
   if (token->status == 404 || token->status == 405) return std::string();
-  const bool clean =
-      std::all_of(token->body.begin(), token->body.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  if (token->status != 200 || !clean)
+  if (token->status != 200 || !fits_header(token->body))
     return Error{Code::kAccessDenied,
                  "instance metadata: no session token, HTTP " + std::to_string(token->status)};
   return "X-aws-ec2-metadata-token: " + token->body;
@@ -106,7 +123,9 @@ Result<Credentials> fetch_role_credentials(const RoleOptions& options) {
   if (options.container) {
     if (options.container_path.empty() || options.container_path.front() != '/')
       return Error{Code::kAccessDenied, "ecs: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not set"};
-    return get_credentials(options.container_url + options.container_path, "");
+    const auto header = container_header(options);
+    if (!header.ok()) return header.error();
+    return get_credentials(options.container_url + options.container_path, *header);
   }
   const auto header = session_header(options);
   if (!header.ok()) return header.error();

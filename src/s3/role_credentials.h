@@ -23,6 +23,9 @@ struct RoleOptions {
   bool v1_only = false;    // imdsv1only; otherwise v2, and v1 where the service does not know v2
   // Container: $AWS_CONTAINER_CREDENTIALS_RELATIVE_URI.
   std::string container_path = {};
+  // $AWS_CONTAINER_AUTHORIZATION_TOKEN; the file, which is read each time, wins.
+  std::string container_token = {};
+  std::string container_token_file = {};
   std::string instance_url = "http://169.254.169.254";
   std::string container_url = "http://169.254.170.2";
 };

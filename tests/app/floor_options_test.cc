@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <map>
 
 #include "config/parse.h"
 
@@ -10,9 +11,12 @@ using namespace s3cache;
 
 namespace {
 
-config::Config parsed(const std::string& options) {
+config::Config parsed(const std::string& options, const std::map<std::string, std::string>& variables = {}) {
   config::Environment env;
-  env.get = [](const char*) { return std::string(); };
+  env.get = [&variables](const char* name) {
+    const auto it = variables.find(name);
+    return it == variables.end() ? std::string() : it->second;
+  };
   auto config = config::parse_command_line({"s3fs", "bkt:/p", "/mnt", "-o", options}, env);
   INFO((config.ok() ? "" : config.error().message));
   REQUIRE(config.ok());
@@ -45,6 +49,36 @@ TEST_CASE("network options reach the client") {
   CHECK(options->http.ip_resolve == s3::IpResolve::kV6);
   CHECK(options->http.client_key_type == "DER");
   CHECK(options->http.client_key_password == "a:b");
+}
+
+TEST_CASE("a role is that of the instance or of the container, at the address of the environment") {
+  const auto named = app::role_options(parsed("iam_role=my-role,imdsv1only"));
+  REQUIRE(named.ok());
+  CHECK_FALSE(named->container);
+  CHECK(named->role == "my-role");
+  CHECK(named->v1_only);
+  CHECK(named->instance_url == "http://169.254.169.254");
+  const auto bare =
+      app::role_options(parsed("iam_role", {{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[::1]:80/"}}));
+  CHECK(bare->role.empty());
+  CHECK_FALSE(bare->v1_only);
+  CHECK(bare->instance_url == "http://[::1]:80");
+  const auto relative =
+      app::role_options(parsed("ecs", {{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x"},
+                                       {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://h/y"}}));
+  CHECK(relative->container);
+  CHECK(relative->container_url == "http://169.254.170.2");
+  CHECK(relative->container_path == "/v2/x");
+  const auto full = app::role_options(parsed("ecs", {{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://h:1/y/z"},
+                                                     {"AWS_CONTAINER_AUTHORIZATION_TOKEN", "t"},
+                                                     {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/f"}}));
+  REQUIRE(full.ok());
+  CHECK(full->container_url == "http://h:1");
+  CHECK(full->container_path == "/y/z");
+  CHECK(full->container_token == "t");
+  CHECK(full->container_token_file == "/f");
+  CHECK(app::role_options(parsed("ecs", {{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://h/y"}}))
+            .is(Code::kInvalid));
 }
 
 TEST_CASE("two mounts share a cache folder only for the same endpoint, bucket and prefix") {
@@ -87,7 +121,8 @@ TEST_CASE("the kernel sees the name the program was called by") {
   CHECK(options.fsname == "s3fs");
   CHECK(options.subtype == "s3fs");
   CHECK(options.allow_other);
-  CHECK(options.read_only);
+  CHECK_FALSE(options.read_only);
+  CHECK(app::fuse_options(parsed("ro"), "/mnt", "/c").read_only);
   CHECK(options.cache_dir == "/c");
   CHECK(options.mount_options == std::vector<std::string>{"noatime", "nodev"});
   CHECK(app::fuse_options(parsed("nopassthrough"), "/mnt", "/c").cache_dir.empty());

@@ -72,7 +72,7 @@ TEST_CASE("bad values name option, value and what is expected") {
         "option uid=nobody-here: expected a user id or the name of a user on this machine");
   CHECK(error_of("ssl_verify_hostname", "2") == "option ssl_verify_hostname=2: expected no value, 1 or 0");
   CHECK(error_of("multipart_size", "4") ==
-        "option multipart_size=4: expected a number of MiB or a size such as 512M or 10G, at least 5M");
+        "option multipart_size=4: expected a number of MiB or a size such as 512M or 10G, from 5M to 5G");
   CHECK(error_of("cache_sise", "1G") == "unknown option cache_sise: did you mean cache_size?");
   CHECK(error_of("frobnicate", "1") == "unknown option frobnicate: see s3cache --help");
   CHECK(error_of("sigv2", "") ==

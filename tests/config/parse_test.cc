@@ -161,10 +161,15 @@ TEST_CASE("what is wrong is named, with the way out") {
        "ensure_diskfree and free_space_ratio say the same in two ways: leave one of them out"},
       {{"s3cache", "bkt", "/mnt", "-o", "check_cache_dir_exist"},
        "check_cache_dir_exist needs a folder to look for: add -o use_cache=DIR"},
-      {{"s3cache", "bkt", "/mnt", "-o", "iam_role=auto"},
-       "option iam_role is not supported: keys of instance metadata are not read; give passwd_file=, "
-       "profile= or "
-       "AWS_ACCESS_KEY_ID"},
+      {{"s3cache", "bkt", "/mnt", "-o", "iam_role,passwd_file=/x"},
+       "iam_role and passwd_file name two sources of keys: leave one of them out"},
+      {{"s3cache", "bkt", "/mnt", "-o", "iam_role=x,public_bucket"},
+       "public_bucket sends no keys: leave it out, or iam_role"},
+      {{"s3cache", "bkt", "/mnt", "-o", "ecs,iam_role=x"},
+       "ecs has the container's own role: leave iam_role out"},
+      {{"s3cache", "bkt", "/mnt", "-o", "ecs"},
+       "option ecs: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI are not "
+       "set, which a container with a role has"},
   };
   for (const Bad& bad : cases) CHECK(error_of(bad.argv) == bad.message);
 }

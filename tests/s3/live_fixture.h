@@ -17,6 +17,7 @@ inline S3Options live_options() {
   o.url = env("S3_URL");
   o.bucket = env("S3_BUCKET", "bkt");
   o.path_style = true;
+  o.http.ca_bundle = env("S3_CA_BUNDLE");
   o.credentials = std::make_shared<StaticCredentials>(Credentials{env("S3_KEY_ID"), env("S3_SECRET")});
   o.http.network_threads = std::atoi(env("THREADS", "2").c_str());
   o.http.buffer_bytes = std::atol(env("BUFFER", "256").c_str()) * 1024;

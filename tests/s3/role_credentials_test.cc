@@ -1,6 +1,9 @@
 #include "s3/role_credentials.h"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <cstdlib>
 
 #include "client_fixture.h"
 
@@ -79,6 +82,30 @@ TEST_CASE("container role: hostile answers") {
   }
   body = std::string(100'000, ' ');
   CHECK_FALSE(fetch_role_credentials(o).ok());
+}
+
+TEST_CASE("container role: the token that says which container asks") {
+  HostileServer server([](HostileConnection& c, const std::string& r, int) {
+    const std::string token = request_header(r, "authorization");
+    c.answer(token == "tok en" || token == "from-file" ? 200 : 401, "", keys("AKID6"));
+  });
+  RoleOptions o;
+  o.container = true;
+  o.container_url = server.url();
+  o.container_path = "/v1/credentials";
+  CHECK(fetch_role_credentials(o).is(Code::kAccessDenied));
+  o.container_token = "tok en";
+  CHECK(fetch_role_credentials(o).ok());
+  o.container_token = "x\r\nx-evil: 1";
+  CHECK(fetch_role_credentials(o).is(Code::kAccessDenied));
+  CHECK(server.requests() == 2);
+  char path[] = "/tmp/s3cache-token-XXXXXX";
+  const UniqueFd fd(mkstemp(path));
+  REQUIRE(write(fd.get(), "from-file\n", 10) == 10);
+  o.container_token_file = path;
+  CHECK(fetch_role_credentials(o).ok());
+  unlink(path);
+  CHECK(fetch_role_credentials(o).is(Code::kAccessDenied));
 }
 
 TEST_CASE("role keys that expired are refused, not used") {

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -76,7 +77,8 @@ KINDS = {"ListObjectsV2": "LIST", "ListObjects": "LIST", "HeadObject": "HEAD", "
 
 
 class S3Server:
-    def __init__(self, base=None, keep=False, die_with_us=True, env_root=None):
+    def __init__(self, base=None, keep=False, die_with_us=True, env_root=None, tls=None):
+        """tls: (certificate, key), files; the name in `url` is then localhost, and `client` is of no use."""
         ensure_tools("versitygw")
         self.base = base or tempfile.mkdtemp(prefix="s3cache-server-", dir=env_root)
         self.keep = keep
@@ -89,7 +91,8 @@ class S3Server:
         with open(os.open(self.passwd_file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
             f.write(f"{KEY_ID}:{SECRET}\n")
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls = tls
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         self.client = S3Client("127.0.0.1", self.port, KEY_ID, SECRET)
         self.process = None
         self.die_with_us = die_with_us
@@ -104,7 +107,8 @@ class S3Server:
         with open(self.output_path, "ab") as out:
             self.process = subprocess.Popen(
                 [os.path.join(TOOLS, "versitygw"), "--keep-alive", "--quiet", "--health", "/health", "--access-log",
-                 self.log_path, "-p", f"127.0.0.1:{self.port}", "-a", KEY_ID, "-s", SECRET, "posix", self.root],
+                 self.log_path, "-p", f"127.0.0.1:{self.port}", "-a", KEY_ID, "-s", SECRET,
+                 *(["--cert", self.tls[0], "--key", self.tls[1]] if self.tls else []), "posix", self.root],
                 stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
                 preexec_fn=die_with_parent if self.die_with_us else None)
 
@@ -112,7 +116,8 @@ class S3Server:
             if self.process.poll() is not None:
                 raise RuntimeError("versitygw ended: " + open(self.output_path).read()[-2000:])
             try:
-                return urllib.request.urlopen(self.url + "/health", timeout=2).status == 200
+                context = ssl._create_unverified_context() if self.tls else None
+                return urllib.request.urlopen(self.url + "/health", timeout=2, context=context).status == 200
             except OSError:
                 return False
         wait_for(up, 20, "versitygw", 0.02)
