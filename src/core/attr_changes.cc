@@ -214,6 +214,7 @@ void AttrChanges::sent(const RoundPtr& round, const Result<s3::Written>& written
   if (written.ok()) return confirm(round, *written);
   if (written.is(Code::kStale) && ++round->tries < kMaxTries) {
     // Somebody replaced it: his version gets the attributes, on top of its own headers.
+    if (!round->promised.empty()) return meet_version(round);
     return c_.names.revalidate(round->ino, [this, round](const Result<Entry>& now) {
       if (!now.ok()) return end(round, now.error());
       again(round);
@@ -227,6 +228,31 @@ void AttrChanges::sent(const RoundPtr& round, const Result<s3::Written>& written
   }
   if (written.is(Code::kNotFound) || worth_repeating(written.code())) c_.names.expire(round->ino);
   end(round, written.error());
+}
+
+// What was promised goes onto the version that lies there now, be it somebody else's or our own copy whose
+// answer was lost. The record's attributes stay, as they are younger.
+void AttrChanges::meet_version(const RoundPtr& round) {
+  c_.ns.s3.head(round->key, s3::Priority::kBackground, [this, round](const Result<s3::ObjectInfo>& info) {
+    if (!info.ok()) return sent(round, info.error());
+    Ext ext = ext_of(*info);
+    const Ext ours = c_.ext_of_ino(round->ino);
+    ext.xattrs = ours.xattrs;
+    ext.symlink = ours.symlink;
+    const auto edit = [&info](Inode& now) {
+      Inode there = now;
+      there.source = AttrSource::kListing;
+      (void)apply_listed(there, {"", info->size, info->etag, info->last_modified});
+      now.etag = there.etag;
+      now.size = there.size;
+      now.base_len = there.base_len;
+      now.fid = there.fid;
+      now.lineage = there.lineage;
+      now.last_modified_s = there.last_modified_s;
+    };
+    if (Status s = c_.edits.write(round->ino, edit, &ext); !s.ok()) return end(round, s.error());
+    again(round);
+  });
 }
 
 void AttrChanges::again(const RoundPtr& round) {
@@ -325,7 +351,9 @@ void AttrChanges::ahead(uint64_t ino, Wish wish) {
       c_.ledger.end(wish.change);
     };
     const auto edit = [&inode](Inode& now) { take_attributes(now, *inode); };
-    if (Status written = c_.edits.write_ahead(ino, edit, &ext, intent, seq.get(), durable); !written.ok()) {
+    if (Status written =
+            c_.edits.write_ahead(ino, edit, &ext, intent, seq.get(), c_.outstanding.wrap(durable));
+        !written.ok()) {
       fail(written.error());
     }
   });

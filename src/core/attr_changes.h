@@ -51,6 +51,7 @@ class AttrChanges {
   void sent(const RoundPtr& round, const Result<s3::Written>& written);
   void confirm(const RoundPtr& round, const s3::Written& written);
   void drop_old_forms(const meta::Inode& inode, const std::string& key);
+  void meet_version(const RoundPtr& round);
   void again(const RoundPtr& round);
   void end(const RoundPtr& round, const Result<Entry>& result);
 

@@ -41,6 +41,29 @@ void Ledger::when_settled(std::function<void()> done) {
   done();
 }
 
+meta::MetaStore::Durable Outstanding::wrap(meta::MetaStore::Durable job) {
+  {
+    MutexLock lock(mu_);
+    count_++;
+  }
+  const auto token = std::shared_ptr<void>(this, [this](void*) {
+    MutexLock lock(mu_);
+    if (--count_ == 0) none_.notify_all();
+  });
+  return [token, job = std::move(job)](const Status& status) { job(status); };
+}
+
+void Outstanding::wait() {
+  MutexLock lock(mu_);
+  while (count_ > 0) none_.wait(mu_);
+}
+
+void ChangeContext::stop() {
+  delayed.stop();
+  (void)ns.store().flush();
+  outstanding.wait();
+}
+
 void ChangeContext::locate(uint64_t parent, const std::string& name, Callback<Place> done) {
   names.locate(parent, name, [this, done = std::move(done)](const Result<LookupReply>& reply) {
     if (!reply.ok()) return done(reply.error());

@@ -32,6 +32,19 @@ class Ledger {
   std::multimap<uint64_t, std::function<void()>> waiting_ GUARDED_BY(mu_);  // by the last change waited for
 };
 
+// Outstanding: callbacks of the store that have not run yet; whoever ends waits for them. Threads: any.
+class Outstanding {
+ public:
+  // `job` for MetaStore::apply(); counted until it is gone.
+  meta::MetaStore::Durable wrap(meta::MetaStore::Durable job) EXCLUDES(mu_);
+  void wait() EXCLUDES(mu_);
+
+ private:
+  Mutex mu_;
+  CondVar none_;
+  int count_ GUARDED_BY(mu_) = 0;
+};
+
 struct ChangeContext {
   ChangeContext(Inodes& inodes, Namespace& the_names, s3::S3Client& s3, DraftHost& the_drafts,
                 InodeQueue& the_queue, ChangeListener* listener, Clock& clock,
@@ -57,7 +70,12 @@ struct ChangeContext {
   NameRecords edits;
   Ledger ledger;
   Delayed delayed;
+  Outstanding outstanding;
   DeleteBatcher deletes;
+
+  // Before anything of this goes: no callback of the store, no delayed job comes after it. REQUIRES: the
+  // client was shut down.
+  void stop();
 
   // Where a change's name is: kNotFound, or its inode.
   struct Place {

@@ -57,6 +57,7 @@ Resolved DirRecords::pick(const NameState& state) {
   const bool file = state.has_file() && !state.is_marker();
   if (!file && !state.has_dir()) {
     out.checked_at_ns = std::max(state.file ? state.file->checked_at_ns : 0, state.listed_at_ns);
+    if (state.file && state.file->checked_at_ns < 0) out.checked_at_ns = kExpired;
     out.pinned = state.file && state.file->checked_at_ns == kPinned;
     return out;
   }

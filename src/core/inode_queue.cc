@@ -95,17 +95,16 @@ void InodeQueue::leave(uint64_t place) {
   step();
 }
 
-uint64_t InodeQueue::close_gate(Inside inside, std::function<void()> quiet) {
+void InodeQueue::close_gate(Inside inside, std::function<void(uint64_t gate)> quiet) {
   std::shared_ptr<Meeting> meeting;
-  uint64_t id = 0;
   {
     MutexLock lock(mu_);
-    id = ++last_gate_;
+    const uint64_t id = ++last_gate_;
     std::vector<uint64_t> under_way;
     for (const auto& [place, steps] : waiting_) {
       if (is_ino(place) && inside(place)) under_way.push_back(place);
     }
-    meeting = std::make_shared<Meeting>(under_way.size() + 1, std::move(quiet));
+    meeting = std::make_shared<Meeting>(under_way.size() + 1, [id, quiet = std::move(quiet)] { quiet(id); });
     for (const uint64_t place : under_way) {
       waiting_[place].push_back([this, meeting, place] {
         meeting->arrive();
@@ -115,7 +114,6 @@ uint64_t InodeQueue::close_gate(Inside inside, std::function<void()> quiet) {
     gates_.push_back({id, std::move(inside), {}});
   }
   meeting->arrive();
-  return id;
 }
 
 void InodeQueue::open_gate(uint64_t gate) {

@@ -9,7 +9,9 @@
 //
 // A gate holds up everything at or below one directory while that directory is renamed: new jobs wait for its
 // opening and then find their places anew, so they compute their keys when they run. Threads: any; no lock is
-// held while a job runs. Errors: none. A job must not wait for another turn of the same inode.
+// held while a job runs. Errors: none. A job must not wait for another turn of the same inode, and drops its
+// Turn itself: a callback that the client destroys under one of its locks is no place for the next job to
+// run.
 #pragma once
 
 #include <cstdint>
@@ -41,9 +43,10 @@ class InodeQueue {
   static bool is_ino(uint64_t place) { return (place >> 63) == 0; }
 
   // Closes a gate over the inodes for which `inside` holds (called under the queue's lock: it reads records
-  // only). `quiet` runs when the jobs that were under way or waiting there have ended.
+  // only). `quiet` gets the gate's number, maybe before the call returns, when the jobs that were under way
+  // or waiting there have ended.
   using Inside = std::function<bool(uint64_t ino)>;
-  uint64_t close_gate(Inside inside, std::function<void()> quiet) EXCLUDES(mu_);
+  void close_gate(Inside inside, std::function<void(uint64_t gate)> quiet) EXCLUDES(mu_);
   void open_gate(uint64_t gate) EXCLUDES(mu_);
 
  private:

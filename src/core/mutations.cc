@@ -30,7 +30,8 @@ MutationsImpl::MutationsImpl(Inodes& inodes, Namespace& names, s3::S3Client& s3,
          [this](const std::vector<uint64_t>& dirs) { removals_.keep_directories(dirs); }),
       removals_(c_),
       maker_(c_, removals_),
-      attributes_(c_, removals_) {}
+      attributes_(c_, removals_),
+      renames_(c_, removals_) {}
 
 // --- new names
 
@@ -118,8 +119,11 @@ void MutationsImpl::rmdir(uint64_t parent, std::string name, Callback<void> done
   removals_.rmdir(parent, std::move(name), touching(parent, std::move(done)));
 }
 
-void MutationsImpl::rename(uint64_t, std::string, uint64_t, std::string, unsigned, Callback<void> done) {
-  done(Error{Code::kUnsupported, "rename"});
+void MutationsImpl::rename(uint64_t parent, std::string name, uint64_t new_parent, std::string new_name,
+                           unsigned flags, Callback<void> done) {
+  done = touching(parent, std::move(done));
+  if (parent != new_parent) done = touching(new_parent, std::move(done));
+  renames_.rename(parent, std::move(name), new_parent, std::move(new_name), flags, std::move(done));
 }
 
 // --- attributes

@@ -9,6 +9,7 @@
 
 #include "core/attr_changes.h"
 #include "core/node_maker.h"
+#include "core/renames.h"
 
 namespace s3cache::core {
 
@@ -17,7 +18,7 @@ class MutationsImpl : public Mutations {
   MutationsImpl(Inodes& inodes, Namespace& names, s3::S3Client& s3, DraftHost& drafts, InodeQueue& queue,
                 ChangeListener* listener, Clock& clock, const NamespaceOptions& names_options,
                 const UploadOptions& options);
-  ~MutationsImpl() override { c_.delayed.stop(); }
+  ~MutationsImpl() override { c_.stop(); }
 
   void create(uint64_t parent, std::string name, NewNode node, bool exclusive,
               Callback<NewFile> done) override;
@@ -48,6 +49,7 @@ class MutationsImpl : public Mutations {
   Removals removals_;
   NodeMaker maker_;
   AttrChanges attributes_;
+  Renames renames_;
 };
 
 }  // namespace s3cache::core

@@ -36,7 +36,7 @@ void MutationsImpl::resume(uint64_t seq, const Intent& intent) {
       return attributes_.resume(seq, intent);
     case Intent::Op::kRename:
     case Intent::Op::kRenameTree:
-      return;
+      return renames_.resume(seq, intent);
   }
 }
 

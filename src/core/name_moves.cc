@@ -81,7 +81,7 @@ void NameRecords::gone(uint64_t seq, const Intent& intent, bool keep_record) {
       c_.store().apply(std::move(batch));
     } else {
       journal_.done(batch, seq);
-      if (intent.is_dir) DirCollector::condemn(intent.ino, batch);
+      if (intent.is_dir && intent.ino != 0) DirCollector::condemn(intent.ino, batch);
       c_.inodes.remove(intent.ino, std::move(batch));
     }
   }
@@ -100,6 +100,14 @@ bool NameRecords::reveal(uint64_t seq, const Intent& intent) {
   {
     MutexLock lock(c_.dir_lock(intent.parent));
     mine = owns(seq, intent.parent, tail);
+    if (intent.ino == 0) {
+      // The old place of a rename: what is still there is somebody new.
+      Batch batch;
+      journal_.done(batch, seq);
+      if (mine) batch.erase(Table::kDirent, be64(intent.parent) + tail);
+      if (mine) batch.put(Table::kDirent, be64(intent.parent) + intent.name, encoded(0, kExpired));
+      c_.store().apply(std::move(batch));
+    }
     (void)c_.inodes.update(intent.ino, [&](Inode& inode, Batch& batch) {
       journal_.done(batch, seq);
       if (!mine) return true;
@@ -135,10 +143,34 @@ Status NameRecords::hold(const Intent& rename, uint64_t* seq, Durable durable) {
   *seq = journal_.add(batch, rename);
   batch.put(Table::kDirent, be64(rename.parent) + from, encoded(rename.ino, kPinned));
   batch.put(Table::kDirent, be64(rename.new_parent) + to, encoded(target ? target->ino : 0, kPinned));
+  const auto creation = [this](uint64_t dir, const std::string& tail) {
+    const auto now = owner(dir, tail);
+    return now && now->op == Intent::Op::kCreate ? now : std::nullopt;
+  };
+  const Displaced displaced{creation(rename.parent, from), creation(rename.new_parent, to)};
   own(rename.parent, from, *seq, rename.op);
   own(rename.new_parent, to, *seq, rename.op);
+  {
+    MutexLock owners(mu_);
+    displaced_[*seq] = displaced;
+  }
   c_.store().apply(std::move(batch), std::move(durable));
   return {};
+}
+
+void NameRecords::end_creation(const std::optional<Owner>& creation, uint64_t dir, Batch& batch) {
+  if (!creation) return;
+  journal_.done(batch, creation->seq);
+  c_.inodes.pins().drop(dir);
+}
+
+NameRecords::Displaced NameRecords::take_displaced(uint64_t seq) {
+  MutexLock lock(mu_);
+  const auto it = displaced_.find(seq);
+  if (it == displaced_.end()) return {};
+  Displaced out = it->second;
+  displaced_.erase(it);
+  return out;
 }
 
 void NameRecords::release(uint64_t seq, const Intent& rename) {
@@ -146,19 +178,22 @@ void NameRecords::release(uint64_t seq, const Intent& rename) {
     const DirPairLock lock(c_, rename.parent, rename.new_parent);
     Batch batch;
     journal_.done(batch, seq);
+    const Displaced displaced = take_displaced(seq);
+    end_creation(displaced.source, rename.parent, batch);
     const auto expire = [&](uint64_t dir, const std::string& tail) {
       if (!owns(seq, dir, tail)) return;
       disown(dir, tail, seq);
       const auto known = dirent(dir, tail);
       if (!known) return;
-      if (known->ino == 0) {
-        batch.erase(Table::kDirent, be64(dir) + tail);
-      } else {
-        batch.put(Table::kDirent, be64(dir) + tail, encoded(known->ino, kExpired));
-      }
+      // A copy whose answer was lost may be there: absence has to be asked for, also in a complete directory.
+      batch.put(Table::kDirent, be64(dir) + tail, encoded(known->ino, kExpired));
     };
     expire(rename.parent, tail_of(rename.name, rename.is_dir));
-    expire(rename.new_parent, tail_of(rename.new_name, rename.is_dir));
+    if (displaced.target) {
+      own(rename.new_parent, rename.new_name, displaced.target->seq, displaced.target->op);
+    } else {
+      expire(rename.new_parent, tail_of(rename.new_name, rename.is_dir));
+    }
     c_.store().apply(std::move(batch));
   }
   c_.inodes.pins().drop(rename.parent);
@@ -170,6 +205,9 @@ Status NameRecords::move(uint64_t seq, const Intent& rename, const Intent& remov
   const std::string from = tail_of(rename.name, rename.is_dir), to = tail_of(rename.new_name, rename.is_dir);
   {
     const DirPairLock lock(c_, rename.parent, rename.new_parent);
+    const Displaced displaced = take_displaced(seq);
+    end_creation(displaced.source, rename.parent, more);
+    end_creation(displaced.target, rename.new_parent, more);
     const auto moved = c_.inodes.update(
         rename.ino,
         [&](Inode& inode, Batch& batch) {
@@ -202,6 +240,7 @@ Status NameRecords::move_local(const Intent& rename, Durable durable) {
   if (!source || source->ino != rename.ino)
     return Error{Code::kNotFound, rename.name + " is not there any more"};
   const auto creation = owner(rename.parent, rename.name);
+  const auto replaced = owner(rename.new_parent, rename.new_name);
   if (creation) {
     if (Status s = c_.inodes.pins().add(rename.new_parent); !s.ok()) return s.error();
   }
@@ -220,10 +259,15 @@ Status NameRecords::move_local(const Intent& rename, Durable durable) {
           now.name = rename.new_name;
           journal_.change(batch, creation->seq, now);
         }
+        if (replaced && replaced->op == Intent::Op::kCreate) {
+          journal_.done(batch, replaced->seq);
+          if (!creation) disown(rename.new_parent, rename.new_name, replaced->seq);
+        }
         return true;
       },
       std::move(durable));
   if (!moved.ok()) return moved.error();
+  if (replaced && replaced->op == Intent::Op::kCreate) c_.inodes.pins().drop(rename.new_parent);
   if (creation) {
     own(rename.new_parent, rename.new_name, creation->seq, creation->op);
     disown(rename.parent, rename.name, creation->seq);

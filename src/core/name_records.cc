@@ -72,7 +72,11 @@ std::optional<Dirent> NameRecords::dirent(uint64_t dir, const std::string& tail)
 void NameRecords::adopt(uint64_t seq, const Intent& intent) {
   (void)c_.inodes.pins().add(intent.parent);
   own(intent.parent, tail_of(intent.name, intent.is_dir), seq, intent.op);
-  if (intent.op == Intent::Op::kRemove && intent.is_dir) own(intent.parent, intent.name, seq, intent.op);
+  const bool moved = intent.op == Intent::Op::kRenameTree && intent.stage == 1;
+  if ((intent.op == Intent::Op::kRemove && intent.is_dir) || moved) {
+    own(intent.parent, intent.name, seq, intent.op);
+  }
+  if (moved) return;  // its new name is settled
   if (intent.op != Intent::Op::kRename && intent.op != Intent::Op::kRenameTree) return;
   (void)c_.inodes.pins().add(intent.new_parent);
   own(intent.new_parent, tail_of(intent.new_name, intent.is_dir), seq, intent.op);

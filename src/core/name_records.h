@@ -83,6 +83,12 @@ class NameRecords {
     uint64_t seq;
     meta::Intent::Op op;
   };
+  // Creations whose pins a rename's have taken the place of.
+  struct Displaced {
+    std::optional<Owner> source, target;
+  };
+  Displaced take_displaced(uint64_t seq) EXCLUDES(mu_);
+  void end_creation(const std::optional<Owner>& creation, uint64_t dir, meta::Batch& batch);
   static std::string tail_of(std::string_view name, bool is_dir);
   void own(uint64_t dir, const std::string& tail, uint64_t seq, meta::Intent::Op op) EXCLUDES(mu_);
   void disown(uint64_t dir, const std::string& tail, uint64_t seq) EXCLUDES(mu_);
@@ -94,7 +100,8 @@ class NameRecords {
   DirRecords& records_;
   Journal& journal_;
   Mutex mu_;
-  std::map<std::string, Owner> owners_ GUARDED_BY(mu_);  // dirent key -> whose pin it is
+  std::map<std::string, Owner> owners_ GUARDED_BY(mu_);      // dirent key -> whose pin it is
+  std::map<uint64_t, Displaced> displaced_ GUARDED_BY(mu_);  // by the rename's seq
 };
 
 }  // namespace s3cache::core

@@ -104,7 +104,7 @@ void NodeMaker::write_records(const MakingPtr& making, const Inode& inode, const
   making->change = c_.ledger.begin();
   NameRecords::Durable durable;
   if (making->intent.promised) {
-    durable = [this, making, inode](const Status& s) {
+    durable = c_.outstanding.wrap([this, making, inode](const Status& s) {
       if (s.ok()) {
         making->answer(c_.entry(making->made.ino, inode));
         return enlist(making);
@@ -112,7 +112,7 @@ void NodeMaker::write_records(const MakingPtr& making, const Inode& inode, const
       c_.edits.lost(making->made.seq, making->intent);
       c_.ledger.end(making->change);
       making->answer(s.error());
-    };
+    });
   }
   if (Status s = c_.edits.make(inode, ext, making->intent, &making->made, durable); !s.ok()) {
     c_.ledger.end(making->change);

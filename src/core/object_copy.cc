@@ -32,7 +32,7 @@ void ObjectCopier::copy(Copy copy, s3::WrittenCallback done) {
   request.key = std::move(copy.key);
   request.source_if_match = std::move(copy.etag);
   request.replace_headers = copy.replace;
-  request.headers = copy.replace ? std::move(copy.headers) : mount_headers({}, options_);
+  request.headers = std::move(copy.headers);
   request.if_none_match = copy.if_none_match;
   request.priority = copy.priority;
   s3_.copy(std::move(request), std::move(done));

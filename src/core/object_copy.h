@@ -21,7 +21,8 @@ class ObjectCopier {
     std::string source_key, key;
     std::string etag;  // of the source; empty: no condition
     int64_t size = 0;
-    bool replace = false;  // `headers` are all it gets; else the source's own and the mount's
+    // True: `headers` are all it gets. False: the source's own, and what mount_headers() has put there.
+    bool replace = false;
     s3::SentHeaders headers = {};
     bool if_none_match = false;
     s3::Priority priority = s3::Priority::kForeground;

@@ -122,11 +122,11 @@ void Removals::hide(uint64_t parent, const std::string& name, const ChangeContex
       return done(s);
     }
     if (!removal->intent.is_dir) c_.drafts.unlinked(removal->intent.ino);
+    gathering->is_durable(true);  // first: what asks for all that was done now includes it
     done(Status());
-    gathering->is_durable(true);
   };
   const auto still = [this, &place] { return !place.is_dir() || !has_names(place.ino); };
-  if (auto seq = c_.edits.hide(intent, still, &removal->seq, durable); !seq.ok()) {
+  if (auto seq = c_.edits.hide(intent, still, &removal->seq, c_.outstanding.wrap(durable)); !seq.ok()) {
     c_.deletes.announced_came();
     c_.ledger.end(removal->change);
     return done(seq.error());
@@ -136,17 +136,18 @@ void Removals::hide(uint64_t parent, const std::string& name, const ChangeContex
                    [gathering](InodeQueue::Turn turn) { gathering->has_turn(std::move(turn)); });
 }
 
-void Removals::start(uint64_t seq, const Intent& intent, bool verify) {
+void Removals::start(uint64_t seq, const Intent& intent, bool verify, uint64_t change) {
   auto removal = std::make_shared<Removal>();
   removal->seq = seq;
   removal->intent = intent;
   removal->verify = verify;
-  removal->change = c_.ledger.begin();
-  c_.queue.run_all({intent.ino, InodeQueue::key_place(intent.key)}, {},
-                   [this, removal](InodeQueue::Turn turn) {
-                     removal->turn = std::move(turn);
-                     send(removal);
-                   });
+  removal->change = change != 0 ? change : c_.ledger.begin();
+  std::vector<uint64_t> places{InodeQueue::key_place(intent.key)};
+  if (intent.ino != 0) places.push_back(intent.ino);  // 0: the old place of a rename
+  c_.queue.run_all(std::move(places), {}, [this, removal](InodeQueue::Turn turn) {
+    removal->turn = std::move(turn);
+    send(removal);
+  });
 }
 
 void Removals::send(const RemovalPtr& removal) {
@@ -290,8 +291,8 @@ void Removals::finish(const RemovalPtr& removal) {
     c_.edits.gone(removal->seq, intent, in_use);
   }
   removal->turn.reset();
-  c_.ledger.end(removal->change);
   forget_closed();
+  c_.ledger.end(removal->change);
 }
 
 void Removals::forget_closed() {

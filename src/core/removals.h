@@ -26,7 +26,8 @@ class Removals {
 
   // The deletion of an intent that is in the journal under `seq`: `turn` is its places. `ready` says that it
   // is durable. Checked against the server first when `verify` (at replay).
-  void start(uint64_t seq, const meta::Intent& intent, bool verify);
+  // `change`: what it is the end of, in the ledger; 0: nothing.
+  void start(uint64_t seq, const meta::Intent& intent, bool verify, uint64_t change = 0);
   // kNotEmpty, or ok: no name in the directory. Asks the server unless the records are complete.
   void check_empty(uint64_t dir, Callback<void> done);
   // Somebody wants to make an object of this key, or of any that begins with it: what is in its way goes now.

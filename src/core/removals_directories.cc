@@ -99,23 +99,24 @@ void Removals::keep_directory(uint64_t dir) {
     request.headers.emplace_back("content-type", content_type_of(*key, c_.options.mime_file));
     request.priority = s3::Priority::kBackground;
     const uint64_t change = c_.ledger.begin();
-    c_.ns.s3.put(
-        std::move(request), [this, dir, key = *key, change, turn](const Result<s3::Written>& written) {
-          if (written.ok()) {
-            (void)c_.edits.write(
-                dir,
-                [&](Inode& inode) {
-                  inode.implicit_dir = false;
-                  inode.kind_known = true;
-                  inode.etag = written->etag;
-                  inode.last_modified_s = written->last_modified;
-                },
-                nullptr);
-          } else {
-            log::warn("the empty directory {} gets no object of its own: {}", key, written.error().message);
-          }
-          c_.ledger.end(change);
-        });
+    c_.ns.s3.put(std::move(request), [this, dir, key = *key, change,
+                                      turn](const Result<s3::Written>& written) mutable {
+      if (written.ok()) {
+        (void)c_.edits.write(
+            dir,
+            [&](Inode& inode) {
+              inode.implicit_dir = false;
+              inode.kind_known = true;
+              inode.etag = written->etag;
+              inode.last_modified_s = written->last_modified;
+            },
+            nullptr);
+      } else {
+        log::warn("the empty directory {} gets no object of its own: {}", key, written.error().message);
+      }
+      turn.reset();
+      c_.ledger.end(change);
+    });
   });
 }
 

@@ -113,7 +113,7 @@ TEST_CASE("a refused copy changes nothing") {
   REQUIRE(f.getattr(ino)->attr.mode == before->attr.mode);
   // A lost answer: the server is asked.
   f.s3.set_failure(nullptr);
-  f.faulty.set_decide([](const s3::RequestInfo& info) {
+  f.faulty->set_decide([](const s3::RequestInfo& info) {
     s3::Fault fault;
     if (info.verb == Verb::kCopy) fault.kind = s3::Fault::Kind::kLostAnswer;
     return fault;

@@ -70,7 +70,7 @@ class MutationsFixture : public NamespaceFixture {
     start_mutations();
   }
   ~MutationsFixture() {
-    faulty.shutdown();
+    faulty->shutdown();
     s3.shutdown();
     mutations.reset();
   }
@@ -78,18 +78,23 @@ class MutationsFixture : public NamespaceFixture {
   void start_mutations() {
     queue = std::make_unique<InodeQueue>();
     mutations =
-        Mutations::make(*inodes, *names, faulty, drafts, *queue, &heard, clock, options, upload_options);
+        Mutations::make(*inodes, *names, *faulty, drafts, *queue, &heard, clock, options, upload_options);
     mutations->replay();
   }
-  // The process dies: what S3 was not asked yet it never hears, answers on their way are lost. What was
-  // applied to the store is on the disk, as after a kill a moment later.
+  // The process dies: what S3 was not asked yet it never hears, nobody hears its answers, and the disk keeps
+  // what was applied until then.
   void crash() {
-    REQUIRE(s3.wait_idle());
     REQUIRE(store->flush().ok());
+    const auto disk = root / "meta.lmdb", kept = root / "kept.lmdb";
+    std::filesystem::copy_file(disk, kept, std::filesystem::copy_options::overwrite_existing);
+    faulty->shutdown();
+    REQUIRE(s3.wait_idle());
     mutations.reset();
     unmount();
+    std::filesystem::copy_file(kept, disk, std::filesystem::copy_options::overwrite_existing);
     mount();
     drafts.drafts.clear();
+    faulty = std::make_unique<s3::FaultyS3>(s3);
     start_mutations();
   }
 
@@ -211,7 +216,7 @@ class MutationsFixture : public NamespaceFixture {
   void tick() { clock.advance_ms(1); }
 
   UploadOptions upload_options;
-  s3::FaultyS3 faulty{s3};
+  std::unique_ptr<s3::FaultyS3> faulty = std::make_unique<s3::FaultyS3>(s3);
   FakeDrafts drafts;
   std::unique_ptr<InodeQueue> queue;
   std::unique_ptr<Mutations> mutations;

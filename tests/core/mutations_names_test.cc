@@ -82,7 +82,7 @@ TEST_CASE("mkdir while another client did the same") {
 TEST_CASE("a mkdir whose answer was lost meets its own object") {
   MutationsFixture f;
   REQUIRE_FALSE(f.there(f.kRoot, "d"));
-  f.faulty.set_decide([](const s3::RequestInfo& info) {
+  f.faulty->set_decide([](const s3::RequestInfo& info) {
     s3::Fault fault;
     // Done, and the repetition inside the client finds it.
     if (info.verb == Verb::kPut) fault = {s3::Fault::Kind::kLostAnswer, Error{Code::kExists, "412"}, 0, ""};
@@ -109,7 +109,7 @@ TEST_CASE("a refused mkdir leaves nothing, a doubtful one is asked for") {
   REQUIRE_FALSE(f.there(f.kRoot, "d"));
   f.require_quiet();
   f.s3.set_failure(nullptr);
-  f.faulty.set_decide([](const s3::RequestInfo& info) {
+  f.faulty->set_decide([](const s3::RequestInfo& info) {
     s3::Fault fault;
     if (info.verb == Verb::kPut) fault.kind = s3::Fault::Kind::kLostAnswer;
     return fault;
