@@ -58,6 +58,7 @@ TEST_CASE("changes that wait for each other are one copy") {
   f.put("a");
   const uint64_t ino = f.ino_of("a");
   f.s3.clear_requests();
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   SetAttr mode, owner, times;
   mode.mode = 0640;
@@ -130,6 +131,7 @@ TEST_CASE("an answer that was on its way does not bring the old mode back") {
   f.put("a");
   const uint64_t ino = f.ino_of("a");
   f.tick();
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   auto late = f.start<Entry>([&](auto done) { f.names->revalidate(ino, done); });
   REQUIRE(f.s3.wait_pending(1));

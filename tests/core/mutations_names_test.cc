@@ -183,6 +183,7 @@ TEST_CASE("a listing on its way brings no removed name back") {
   const uint64_t d = f.ino_of("d");
   REQUIRE(f.list(d).size() == 2);
   f.pass_ttl();
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   auto dir = f.opendir(d);
   auto sink = std::make_shared<CollectSink>(100);
@@ -245,6 +246,7 @@ TEST_CASE("a name made again waits for the deletion of its key") {
   f.put("d/");
   (void)f.ino_of("a");
   (void)f.ino_of("d");
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   REQUIRE(f.unlink(f.kRoot, "a").ok());
   const auto made = f.create(f.kRoot, "a");

@@ -179,6 +179,7 @@ TEST_CASE("mv of a directory of 50 is 51 copies side by side and one DeleteObjec
   REQUIRE_FALSE(f.there(f.kRoot, "e"));
   f.tick();
   f.s3.clear_requests();
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   auto moved = f.start_rename(f.kRoot, "d", f.kRoot, "e");
   REQUIRE(f.s3.wait_pending(1));
@@ -290,6 +291,7 @@ TEST_CASE("listings from before a directory moved say nothing of it") {
   (void)f.ino_of("d");
   REQUIRE_FALSE(f.there(f.kRoot, "e"));
   f.faulty->set_decide(nullptr);
+  REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   auto dir = f.opendir(d);
   auto dots = std::make_shared<CollectSink>(100), sink = std::make_shared<CollectSink>(100);
