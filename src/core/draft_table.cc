@@ -190,10 +190,11 @@ Status DraftTable::mark_local(const Draft& draft, const Draft::Start& start, con
     now.kind_known = true;
     now.fid = start.fid;
     if (!draft.unlinked()) put_draft_mark(batch, draft.ino(), start, false);
+    if ((now.flags & meta::kUnlinked) != 0) return true;  // the name may be somebody else's by now
     meta::Dirent dirent;
     dirent.ino = draft.ino();
     dirent.checked_at_ns = kPinned;
-    batch.put(Table::kDirent, meta::dirent_key(inode.parent, inode.name, false), dirent.encode());
+    batch.put(Table::kDirent, meta::dirent_key(now.parent, now.name, false), dirent.encode());
     return true;
   });
   if (moved) return Error{Code::kStale, inode.name + " was replaced on the server"};
