@@ -130,7 +130,8 @@ TEST_CASE("an answer that was on its way does not bring the old mode back") {
   MutationsFixture f;
   f.put("a");
   const uint64_t ino = f.ino_of("a");
-  f.tick();
+  REQUIRE(f.chmod(ino, 0644).ok());  // the fake's copies have the ETag of their bytes: it stays from here on
+  f.clock.advance_s(5);
   REQUIRE(f.s3.wait_idle());
   f.s3.set_manual(true);
   auto late = f.start<Entry>([&](auto done) { f.names->revalidate(ino, done); });
@@ -243,6 +244,29 @@ TEST_CASE("xattrs") {
   REQUIRE(decode_xattrs(ext->xattrs).size() == 2);
   REQUIRE(f.header("a", "cache-control") == "max-age=60");
   f.require_quiet();
+}
+
+TEST_CASE("update_parent_dir_stat: the directory's time follows its names") {
+  UploadOptions uploads;
+  uploads.update_parent_dir_stat = true;
+  MutationsFixture f(uploads);
+  f.put("d/x");
+  f.put("e/");
+  const uint64_t d = f.ino_of("d"), e = f.ino_of("e");
+  const auto mtime = [&](uint64_t dir) { return f.getattr(dir)->attr.mtime_ns; };
+  for (int step = 0; step < 4; step++) {
+    f.clock.advance_s(10);
+    if (step == 0) REQUIRE(f.mkdir(d, "sub").ok());
+    if (step == 1) REQUIRE(f.create(d, "new", false, false).ok());
+    if (step == 2) REQUIRE(f.unlink(d, "x").ok());
+    if (step == 3) REQUIRE(f.rename(d, "sub", e, "sub").ok());
+    INFO(step);
+    REQUIRE(mtime(d) == f.clock.wall_ns());
+  }
+  REQUIRE(mtime(e) == f.clock.wall_ns());
+  REQUIRE(f.header("d/", "x-amz-meta-mtime") == std::to_string(f.clock.wall_s()) + ".000000000");
+  f.s3.set_failure(refuse(Verb::kPut, Code::kAccessDenied));
+  REQUIRE(f.create(d, "other", false, false).ok());  // its time is no reason to fail
 }
 
 TEST_CASE("headers of an upload, byte for byte") {

@@ -323,7 +323,7 @@ TEST_CASE("listings from before a directory moved say nothing of it") {
   f.require_quiet();
 }
 
-TEST_CASE("mv of 200 at 20 ms, rm -rf of 200 at 20 ms") {
+TEST_CASE("mv and rm -rf of 200: the requests") {
   MutationsFixture f;
   for (int i = 0; i < 200; i++) f.put("d/f" + std::to_string(i));
   const uint64_t d = f.ino_of("d");
