@@ -149,10 +149,10 @@ def test_directory_objects(bucket, mount):
     assert os.listdir(m.join("made")) == ["child"] and os.listdir(m.join("implicit")) == ["child"]
 
 
-def test_everything_else_is_read_only(bucket, mount):
+def test_ro_refuses_every_change(bucket, mount):
     bucket.place("f", b"x")
     bucket.place("d/g", b"y")
-    m = mount(bucket)
+    m = mount(bucket, ro=True)
     import errno
     for attempt in (lambda: open(m.join("f"), "wb"), lambda: open(m.join("new"), "wb"), lambda: os.unlink(m.join("f")),
                     lambda: os.mkdir(m.join("n")), lambda: os.rmdir(m.join("d")), lambda: os.rename(m.join("f"), m.join("g")),
