@@ -28,6 +28,7 @@ Range pages_of(int64_t offset, int64_t length) {
 }  // namespace
 
 void Draft::begin(Start start) {
+  std::shared_ptr<Content> gone;  // a Content's end calls out: never under a lock
   MutexLock io(io_mu_);
   charged_.clear();
   if (start.whole) {
@@ -41,7 +42,7 @@ void Draft::begin(Start start) {
   file_ = std::move(start.file);
   size_ = start.size;
   base_len_ = start.base_len >= 0 ? start.base_len : start.base_etag.empty() ? 0 : start.size;
-  base_ = std::move(start.base);
+  gone = std::exchange(base_, std::move(start.base));
   base_etag_ = std::move(start.base_etag);
   base_size_ = start.base_size;
   local_.clear();
@@ -112,6 +113,7 @@ Result<int64_t> Draft::append(std::span<const std::byte> data) {
 
 Result<int64_t> Draft::truncate(int64_t size) {
   if (size > kMaxObject) return too_big(size);
+  std::shared_ptr<Content> gone;  // as in begin()
   MutexLock io(io_mu_);
   const auto file = work_file();
   if (!file.ok()) return file.error();
@@ -125,7 +127,7 @@ Result<int64_t> Draft::truncate(int64_t size) {
       base_len_ = std::min(base_len_, size);
       cut_ = std::min(cut_, size);
       session_.touched(size, size_ - size);
-      if (base_len_ == 0) base_.reset();
+      if (base_len_ == 0) gone.swap(base_);
     }
   }
   if (::ftruncate((*file)->get(), size) != 0) return errno_error(errno, "resize the work file");
@@ -191,6 +193,7 @@ Draft::Snapshot Draft::take_snapshot() {
 }
 
 void Draft::saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base) {
+  std::shared_ptr<Content> gone;  // as in begin()
   MutexLock lock(mu_);
   sending_.clear();
   sending_now_ = false;
@@ -198,7 +201,7 @@ void Draft::saved(const Snapshot& snapshot, const std::string& etag, std::shared
   base_size_ = snapshot.size;
   // Cut meanwhile: what lies behind stays nobody's, also when the file has grown again since.
   base_len_ = cut_ < snapshot.size ? std::min(cut_, size_) : snapshot.size;
-  base_ = whole_ ? nullptr : std::move(base);
+  gone = std::exchange(base_, whole_ ? nullptr : std::move(base));
 }
 
 void Draft::set_sent(std::string ctime, int64_t size) {
@@ -208,11 +211,12 @@ void Draft::set_sent(std::string ctime, int64_t size) {
 }
 
 void Draft::rebase(const std::string& etag, int64_t size, std::shared_ptr<Content> base) {
+  std::shared_ptr<Content> gone;  // as in begin()
   MutexLock lock(mu_);
   base_etag_ = etag;
   base_size_ = size;
   base_len_ = std::min(base_len_, size);
-  if (base_) base_ = std::move(base);
+  if (base_) gone = std::exchange(base_, std::move(base));
 }
 
 void Draft::not_saved() {
@@ -224,6 +228,7 @@ void Draft::not_saved() {
 }
 
 bool Draft::end(uint64_t generation, const std::function<void()>& publish) {
+  std::shared_ptr<Content> gone;  // as in begin()
   MutexLock io(io_mu_);
   {
     MutexLock lock(mu_);
@@ -233,7 +238,7 @@ bool Draft::end(uint64_t generation, const std::function<void()>& publish) {
   MutexLock lock(mu_);
   begun_ = whole_ = false;
   file_.reset();
-  base_.reset();
+  gone.swap(base_);
   local_.clear();
   fid_ = 0;
   return true;
