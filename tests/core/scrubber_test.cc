@@ -133,7 +133,9 @@ TEST_CASE("A scrub waits while files are opened") {
   const uint64_t fid = f.cache("a");
   f.flip_bit(fid, 5);
   f.clock.advance_s(kWeek - 1);
-  { const auto opened = f.open("a"); }  // a second before the pass is due: never between its looks at the file
+  {
+    const auto opened = f.open("a");
+  }  // a second before the pass is due: never between its looks at the file
   f.clock.advance_s(1);
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   CHECK(f.on_disk(fid));
