@@ -113,22 +113,6 @@ bool directory_content_type(const s3::ObjectInfo& info) {
   return t == "application/x-directory" || t == "httpd/unix-directory";
 }
 
-Kind kind_of_mode(uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return Kind::kDirectory;
-    case S_IFLNK:
-      return Kind::kSymlink;
-    case S_IFIFO:
-    case S_IFSOCK:
-    case S_IFCHR:
-    case S_IFBLK:
-      return Kind::kSpecial;
-    default:
-      return Kind::kFile;
-  }
-}
-
 uint32_t type_bits(Kind kind, uint32_t mode) {
   switch (kind) {
     case Kind::kDirectory:
@@ -233,6 +217,22 @@ std::optional<int64_t> parse_time_ns(std::string_view text) {
     }
   }
   return seconds * kNsPerS + ns;
+}
+
+Kind kind_of_mode(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return Kind::kDirectory;
+    case S_IFLNK:
+      return Kind::kSymlink;
+    case S_IFIFO:
+    case S_IFSOCK:
+    case S_IFCHR:
+    case S_IFBLK:
+      return Kind::kSpecial;
+    default:
+      return Kind::kFile;
+  }
 }
 
 Change apply_listed(Inode& inode, const s3::ListedObject& object) {

@@ -53,6 +53,9 @@ bool needs_head(const meta::Inode& inode, AttrMode mode, bool head_past_ttl);
 // DT_* as far as it is known without a request.
 uint32_t d_type_of(const meta::Inode& inode, AttrMode mode);
 
+// By the type bits of a mode; without any it is a file.
+meta::Kind kind_of_mode(uint32_t mode);
+
 // Text forms, exposed for tests. nullopt: malformed.
 std::optional<int64_t> parse_time_ns(std::string_view text);  // "SECONDS[.FRACTION]"
 std::optional<uint64_t> parse_number(std::string_view text, int base);

@@ -346,14 +346,4 @@ void DraftTable::object_unneeded(uint64_t ino) {
   for (const auto& gone : waiting) gone();
 }
 
-size_t DraftTable::unsaved_count() {
-  std::vector<std::shared_ptr<Draft>> all;
-  {
-    MutexLock lock(mu_);
-    for (const auto& [ino, draft] : drafts_) all.push_back(draft);
-  }
-  return static_cast<size_t>(
-      std::count_if(all.begin(), all.end(), [](const auto& d) { return d->dirty() && !d->unlinked(); }));
-}
-
 }  // namespace s3cache::core

@@ -75,7 +75,6 @@ class DraftTable : public DraftHost, public DraftRoom {
 
   // At mount, before the first open: what an earlier process left.
   void recover();
-  size_t unsaved_count();
 
  private:
   bool take(uint64_t fid, int64_t bytes) override;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "core/attributes.h"
 
 namespace s3cache::core {
 
@@ -28,22 +29,6 @@ struct NodeMaker::Making {
 
 namespace {
 
-Kind kind_of(uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return Kind::kDirectory;
-    case S_IFLNK:
-      return Kind::kSymlink;
-    case S_IFIFO:
-    case S_IFSOCK:
-    case S_IFCHR:
-    case S_IFBLK:
-      return Kind::kSpecial;
-    default:
-      return Kind::kFile;
-  }
-}
-
 // mkdir writes the permission bits only, as s3fs does; a later chmod the type too.
 void permissions_only(s3::SentHeaders& headers, const Inode& inode) {
   for (auto& [name, value] : headers) {
@@ -65,7 +50,7 @@ void NodeMaker::make(uint64_t parent, std::string name, NewNode node, std::strin
   Inode inode;
   inode.parent = parent;
   inode.name = name;
-  inode.kind = kind_of(node.mode);
+  inode.kind = kind_of_mode(node.mode);
   inode.kind_known = inode.has_owner = true;
   inode.source = meta::AttrSource::kLocal;
   inode.mode = (node.mode & S_IFMT) == 0 ? node.mode | S_IFREG : node.mode;
