@@ -56,6 +56,12 @@ struct Scrubbed : CoreFixture {
     if (!value.ok() || !value->has_value()) return {0, 0};
     return {static_cast<int64_t>(read_be64((*value)->substr(0, 8))), read_be64((*value)->substr(8))};
   }
+  // Until the janitor's thread has been here once: a new cache's first week begins then.
+  void wait_for_first_look() {
+    for (int i = 0; i < 1500 && progress().first == 0; i++)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    REQUIRE(progress().first != 0);
+  }
   // Lets the pass that is due begin and end.
   bool pass() {
     for (int i = 0; i < 1500; i++) {
@@ -79,7 +85,7 @@ TEST_CASE("A scrub finds flipped bits in sealed files, and they are fetched agai
   f.flip_bit(small, 70'000);
   f.flip_bit(large, (9 << 20) - 5);
   f.s3->clear_requests();
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  f.wait_for_first_look();
   CHECK(f.on_disk(small));  // a new cache is not doubted at once
   f.clock.advance_s(kWeek + 1);
   REQUIRE(f.pass());
@@ -111,6 +117,7 @@ TEST_CASE("A scrub leaves open and locally changed files alone, and goes on afte
   f.store->apply(std::move(batch));
   f.flip_bit(held, 5);
   f.flip_bit(local, 5);
+  f.wait_for_first_look();
   f.clock.advance_s(kWeek + 1);
   REQUIRE(f.pass());
   CHECK(f.on_disk(held));
@@ -132,6 +139,7 @@ TEST_CASE("A scrub waits while files are opened") {
   f.put_pattern("a", 100'000);
   const uint64_t fid = f.cache("a");
   f.flip_bit(fid, 5);
+  f.wait_for_first_look();
   f.clock.advance_s(kWeek - 1);
   {
     const auto opened = f.open("a");
