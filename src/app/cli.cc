@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "config/option_docs.h"
+#include "ctl/commands.h"
 
 namespace s3cache::app {
 
@@ -23,9 +24,10 @@ std::string help_text(const std::string& program) {
       "  -V, --version  the version\n"
       "\n"
       "Unmount with: fusermount3 -u MOUNTPOINT\n"
-      "{1}\n"
+      "\n"
+      "{2}{1}\n"
       "Sizes take K, M, G, T; times take s, m, h, d. Details: man s3cache, man 5 s3cache, man 7 s3cache.\n",
-      program, config::options_help());
+      program, config::options_help(), ctl::commands_help());
 }
 
 std::string version_text() { return fmt::format("s3cache {}\n", kVersion); }

@@ -7,11 +7,13 @@
 #include "config/environment.h"
 #include "config/option_docs.h"
 #include "config/parse.h"
+#include "ctl/commands.h"
 
 using namespace s3cache;
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv, argv + argc);
+  if (ctl::is_command(words)) return ctl::run_command(words);
   const config::Environment env = config::Environment::real();
   const auto config = config::parse_command_line(words, env);
   if (!config) {

@@ -3,15 +3,20 @@
 #include <fmt/format.h>
 #include <fuse_log.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <future>
 #include <string_view>
 
+#include "app/cli.h"
 #include "app/floor_options.h"
 #include "base/log.h"
+#include "base/sync.h"
 #include "core/make_filesystem.h"
+#include "core/sync_wait.h"
+#include "ctl/mount_table.h"
 #include "s3/s3_http_client.h"
 
 namespace s3cache::app {
@@ -42,8 +47,11 @@ Error stopped() { return {Code::kCancelled, "stopped by a signal during the star
 
 Mounted::~Mounted() {
   signals_.on_stop(nullptr);
+  registration_.reset();
   session_.reset();
+  if (control_) control_->set_unmounting();
   if (filesystem_) save_rest();
+  control_.reset();
   filesystem_.reset();
   store_.reset();
   if (dir_ && config_.del_cache) {
@@ -163,28 +171,74 @@ Status Mounted::mount(const std::string& mount_point) {
   if (!session) return session.error();
   session_ = std::move(*session);
   signals_.on_stop([this] { session_->request_exit(); });
+  open_control(mount_point);
   return {};
+}
+
+// A mount works without it, so nothing here is a reason not to.
+void Mounted::open_control(const std::string& mount_point) {
+  ctl::MountInfo mount;
+  mount.version = kVersion;
+  mount.device = ctl::device_name(session_->device());
+  mount.mount_point = mount_point;
+  mount.bucket = config_.bucket;
+  mount.prefix = config_.prefix;
+  mount.url = config_.url;
+  mount.mode = config_.read_only ? "ro" : config_.writeback ? "writeback" : "rw";
+  mount.cache_dir = dir_->path();
+  mount.passthrough = session_->passthrough();
+  mount.why_no_passthrough = session_->why_no_passthrough();
+  mount.started_at_s = Clock::real().wall_s();
+  mount.pid = ::getpid();
+  const std::string device = mount.device;
+  auto control = ctl::ControlServer::start(dir_->path(), std::move(mount), *filesystem_, Clock::real());
+  if (!control) return log::warn("no control socket: {}", control.error().message);
+  control_ = std::move(*control);
+  auto registered =
+      ctl::Registration::publish(device, dir_->socket_path(), ctl::registry_folders(::geteuid()));
+  if (!registered)
+    return log::warn("s3cache sync and status will not find it: {}", registered.error().message);
+  registration_ = std::move(*registered);
 }
 
 // The kernel's handles are gone; what they left dirty goes up now, or after the next mount.
 void Mounted::save_rest() {
-  auto saved = std::make_shared<std::promise<Status>>();
-  auto outcome = saved->get_future();
-  filesystem_->sync_all([saved](const Status& s) { saved->set_value(s); });
-  const auto deadline = std::chrono::seconds(config_.unmount_timeout);
-  if (outcome.wait_for(deadline) == std::future_status::ready) {
-    if (const Status s = outcome.get(); !s.ok())
-      log::error(
-          "unmount: not everything is on S3: {}; it goes up after the next mount of this bucket with this "
-          "use_cache",
-          s.error().message);
-    return;
+  struct Waker {
+    Mutex mu;
+    CondVar wake;
+    bool woken GUARDED_BY(mu) = false;
+  };
+  const auto waker = std::make_shared<Waker>();
+  core::SyncWait wait(*filesystem_, Clock::real(), [waker] {
+    MutexLock lock(waker->mu);
+    waker->woken = true;
+    waker->wake.notify_all();
+  });
+  const int64_t deadline_ms = Clock::real().mono_ms() + config_.unmount_timeout * 1000;
+  std::string why = fmt::format("uploads did not end within {} s (unmount_timeout)", config_.unmount_timeout);
+  for (;;) {
+    if (const auto ended = wait.step()) {
+      if (ended->ok()) return;
+      why = ended->error().message;
+      break;
+    }
+    const int64_t left_ms = deadline_ms - Clock::real().mono_ms();
+    if (left_ms <= 0) break;
+    MutexLock lock(waker->mu);
+    const auto pause = std::chrono::milliseconds(std::min(left_ms, core::SyncWait::kStepMs));
+    if (!waker->woken) waker->wake.wait_for(waker->mu, pause);
+    waker->woken = false;
   }
+  const core::Stats left = filesystem_->stats();
+  if (left.clean()) return;
+  std::string trouble;
+  if (left.trouble)
+    trouble = fmt::format("; last error: {}: {}", left.trouble->key, left.trouble->error.message);
   log::error(
-      "unmount: uploads did not end within {} s (unmount_timeout); they go on after the next mount of this "
-      "bucket "
-      "with this use_cache",
-      config_.unmount_timeout);
+      "unmount: {}; not on S3: {} files with {} bytes, {} changes of names and attributes{}; they go up "
+      "after the "
+      "next mount of this bucket with this use_cache",
+      why, left.dirty_files, left.dirty_bytes, left.changes, trouble);
 }
 
 Status Mounted::serve() { return session_->run(); }

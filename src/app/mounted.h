@@ -15,6 +15,8 @@
 #include "cache/cache_dir.h"
 #include "config/config.h"
 #include "core/filesystem.h"
+#include "ctl/control_server.h"
+#include "ctl/registry.h"
 #include "fuse/notifier.h"
 #include "fuse/session.h"
 #include "meta/meta_store.h"
@@ -44,6 +46,7 @@ class Mounted {
   Status open_store();
   Status open_filesystem();
   Status mount(const std::string& mount_point);
+  void open_control(const std::string& mount_point);
   void save_rest();
 
   const config::Config& config_;
@@ -56,7 +59,9 @@ class Mounted {
   std::unique_ptr<meta::MetaStore> store_;
   fuse::Notifier notifier_;
   std::unique_ptr<core::Filesystem> filesystem_;
+  std::unique_ptr<ctl::ControlServer> control_;
   std::unique_ptr<fuse::Session> session_;
+  std::unique_ptr<ctl::Registration> registration_;
 };
 
 }  // namespace s3cache::app

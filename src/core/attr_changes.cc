@@ -223,7 +223,8 @@ void AttrChanges::sent(const RoundPtr& round, const Result<s3::Written>& written
   if (!round->promised.empty() && !written.is(Code::kCancelled) && worth_repeating(written.code())) {
     if (round->tries == 0)
       log::warn("attributes of {} cannot be written now, trying on: {}", round->key, written.error().message);
-    c_.delayed.after(back_off_ms(++round->tries), [this, round] { again(round); });
+    const uint64_t change = round->wishes.empty() ? 0 : round->wishes.front().change;
+    c_.try_later(change, round->key, written.error(), ++round->tries, [this, round] { again(round); });
     return;
   }
   if (written.is(Code::kNotFound) || worth_repeating(written.code())) c_.names.expire(round->ino);

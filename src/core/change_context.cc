@@ -21,6 +21,7 @@ void Ledger::end(uint64_t change) {
   {
     MutexLock lock(mu_);
     under_way_.erase(change);
+    troubles_.erase(change);
     const uint64_t oldest = under_way_.empty() ? UINT64_MAX : *under_way_.begin();
     while (!waiting_.empty() && waiting_.begin()->first < oldest) {
       done.push_back(std::move(waiting_.begin()->second));
@@ -39,6 +40,17 @@ void Ledger::when_settled(std::function<void()> done) {
     }
   }
   done();
+}
+
+void Ledger::failed(uint64_t change, Trouble trouble) {
+  MutexLock lock(mu_);
+  if (under_way_.contains(change)) troubles_[change] = std::move(trouble);
+}
+
+void Ledger::report(Stats& stats) {
+  MutexLock lock(mu_);
+  stats.changes += under_way_.size();
+  for (const auto& [change, trouble] : troubles_) take_later(stats.trouble, trouble);
 }
 
 meta::MetaStore::Durable Outstanding::wrap(meta::MetaStore::Durable job) {
@@ -103,6 +115,12 @@ Entry ChangeContext::entry(uint64_t ino, const Inode& inode) const {
 meta::Ext ChangeContext::ext_of_ino(uint64_t ino) {
   auto ext = load_record<meta::Ext>(ns.store(), Table::kExt, meta::id_key(ino));
   return ext.ok() && *ext ? std::move(**ext) : meta::Ext();
+}
+
+void ChangeContext::try_later(uint64_t change, const std::string& key, const Error& why, int tries,
+                              std::function<void()> job) {
+  ledger.failed(change, {key, why, ns.now()});
+  delayed.after(back_off_ms(tries), std::move(job));
 }
 
 bool worth_repeating(Code code) {

@@ -24,11 +24,15 @@ class Ledger {
   uint64_t begin() EXCLUDES(mu_);
   void end(uint64_t change) EXCLUDES(mu_);
   void when_settled(std::function<void()> done) EXCLUDES(mu_);
+  // It was tried, and will be tried again.
+  void failed(uint64_t change, Trouble trouble) EXCLUDES(mu_);
+  void report(Stats& stats) EXCLUDES(mu_);
 
  private:
   Mutex mu_;
   uint64_t last_ GUARDED_BY(mu_) = 0;
   std::set<uint64_t> under_way_ GUARDED_BY(mu_);
+  std::map<uint64_t, Trouble> troubles_ GUARDED_BY(mu_);                    // of those under way
   std::multimap<uint64_t, std::function<void()>> waiting_ GUARDED_BY(mu_);  // by the last change waited for
 };
 
@@ -93,6 +97,9 @@ struct ChangeContext {
     return object_headers(inode, ext, key, options);
   }
   meta::Ext ext_of_ino(uint64_t ino);
+  // A change that failed for the `tries`-th time goes on by `job` after the back-off.
+  void try_later(uint64_t change, const std::string& key, const Error& why, int tries,
+                 std::function<void()> job);
 };
 
 // The server may answer otherwise in a while: what was promised is tried again.

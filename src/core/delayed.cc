@@ -15,6 +15,15 @@ void Delayed::after(int64_t ms, std::function<void()> job) {
   wake_.notify_one();
 }
 
+void Delayed::hurry() {
+  MutexLock lock(mu_);
+  const Time now = std::chrono::steady_clock::now();
+  std::multimap<Time, std::function<void()>> due;
+  for (auto& [when, job] : jobs_) due.emplace(std::min(when, now), std::move(job));
+  jobs_.swap(due);
+  wake_.notify_one();
+}
+
 void Delayed::stop() {
   std::thread thread;
   std::multimap<Time, std::function<void()>> dropped;

@@ -20,6 +20,8 @@ class Delayed {
   ~Delayed() { stop(); }
 
   void after(int64_t ms, std::function<void()> job) EXCLUDES(mu_);
+  // Everything that waits is due now, in its order.
+  void hurry() EXCLUDES(mu_);
   void stop() EXCLUDES(mu_);
 
  private:

@@ -288,6 +288,12 @@ ExtentSet Draft::unsaved() const {
   return out;
 }
 
+int64_t Draft::unsent_bytes() const {
+  ExtentSet left = unsaved();
+  for (const Range& r : session_.sent()) left.remove(r.offset, r.length);
+  return left.bytes();
+}
+
 std::shared_ptr<UniqueFd> Draft::file() const {
   MutexLock lock(mu_);
   return file_;

@@ -27,6 +27,7 @@
 #include "base/unique_fd.h"
 #include "core/content.h"
 #include "core/extent_set.h"
+#include "core/stats.h"
 #include "core/upload_session.h"
 
 namespace s3cache::core {
@@ -109,7 +110,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
   int64_t size() const;
   bool dirty() const;
   ExtentSet local() const;
-  ExtentSet unsaved() const;  // dirty or on its way
+  ExtentSet unsaved() const;     // dirty or on its way
+  int64_t unsent_bytes() const;  // of those, in no part that S3 has
   std::shared_ptr<UniqueFd> file() const;
   // Is the range complete, dirty, and not on its way already? For parts that go up early.
   bool ready_to_send(Range range) const;
@@ -132,7 +134,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
     std::function<void(Status)> done;
   };
   std::vector<Waiter> waiters;
-  Mutex begin_mu;  // one begin() at a time; held across a durable commit
+  std::optional<Trouble> trouble;  // why the last upload failed; none: it did not
+  Mutex begin_mu;                  // one begin() at a time; held across a durable commit
 
  private:
   Result<int64_t> write_locked(int64_t offset, std::span<const std::byte> data) REQUIRES(io_mu_);

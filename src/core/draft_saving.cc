@@ -170,6 +170,7 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
 void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                           const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
   Status outcome = written.ok() ? Status() : Status(written.error());
+  note_outcome(draft, outcome);
   if (written.ok()) {
     draft->fresh = false;
     draft->failures = 0;
@@ -197,6 +198,17 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
   if (idle && draft->unlinked()) return discard(draft);
   drop_if_idle(draft);
   (void)turn;  // until here nothing else happens to this inode
+}
+
+void DraftTable::note_outcome(const std::shared_ptr<Draft>& draft, const Status& outcome) {
+  std::optional<Trouble> trouble;
+  if (!outcome.ok()) {
+    auto key = inodes_.key_of(draft->ino());
+    trouble = Trouble{key.ok() ? std::move(*key) : "inode " + std::to_string(draft->ino()), outcome.error(),
+                      clock_.wall_ns()};
+  }
+  MutexLock lock(mu_);
+  draft->trouble = std::move(trouble);
 }
 
 // Those who waited for `generation` or an earlier one. True: others wait still.
@@ -322,6 +334,29 @@ void DraftTable::save_all(Callback<void> done) {
     upload(draft, one);
   }
   one({});
+}
+
+void DraftTable::retry_now() {
+  MutexLock lock(mu_);
+  for (const auto& [ino, draft] : drafts_) draft->retry_at_ms = 0;
+  wake_.notify_all();
+}
+
+void DraftTable::report(Stats& stats) {
+  std::vector<std::shared_ptr<Draft>> all;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [ino, draft] : drafts_) {
+      if (draft->unlinked() || !draft->dirty()) continue;
+      all.push_back(draft);
+      if (draft->trouble) take_later(stats.trouble, *draft->trouble);
+    }
+  }
+  stats.dirty_files += all.size();
+  for (const auto& draft : all) {
+    stats.dirty_bytes += draft->unsent_bytes();
+    if (draft->saving || draft->session().flying() > 0) ++stats.uploads;
+  }
 }
 
 void DraftTable::retry_loop() {

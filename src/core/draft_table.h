@@ -65,6 +65,10 @@ class DraftTable : public DraftHost, public DraftRoom {
   void flush(const std::shared_ptr<Draft>& draft, bool closing, Callback<void> done);
   // Everything dirty, everywhere.
   void save_all(Callback<void> done);
+  // Uploads that wait for their next try are tried now.
+  void retry_now() EXCLUDES(mu_);
+  // Adds what is not on S3 yet.
+  void report(Stats& stats) EXCLUDES(mu_);
 
   // DraftHost.
   bool has_draft(uint64_t ino) override;
@@ -101,6 +105,7 @@ class DraftTable : public DraftHost, public DraftRoom {
                   const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn);
   void uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                 const Result<s3::Written>& written, const InodeQueue::Turn& turn);
+  void note_outcome(const std::shared_ptr<Draft>& draft, const Status& outcome) EXCLUDES(mu_);
   bool answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation, const Status& outcome);
   void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
   void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);

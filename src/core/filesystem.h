@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/namespace.h"
+#include "core/stats.h"
 #include "core/types.h"
 
 namespace s3cache::core {
@@ -87,6 +88,7 @@ class Filesystem {
                     Callback<ReadReply> done) = 0;
 
   virtual FsStat statfs() = 0;
+  virtual Stats stats() { return {}; }
 
   // --- changes. Each answers kReadOnly on a file system that only reads. In the default mode done() comes
   // after S3 has the change, with its error; with -o writeback after a durable record here (a kill, a power
@@ -112,6 +114,8 @@ class Filesystem {
   virtual void fsync_directory(uint64_t ino, Callback<void> done);
   // Everything dirty, everywhere: syncfs(2), `s3cache sync`, unmount.
   virtual void sync_all(Callback<void> done);
+  // What failed and waits for its next try is tried now.
+  virtual void retry_now() {}
   // copy_file_range: bytes copied, as far as they went.
   virtual void copy_range(std::shared_ptr<OpenFile> from, int64_t from_offset, std::shared_ptr<OpenFile> to,
                           int64_t to_offset, int64_t length, Callback<size_t> done);

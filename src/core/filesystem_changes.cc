@@ -102,6 +102,11 @@ void FilesystemImpl::sync_all(Callback<void> done) {
   });
 }
 
+void FilesystemImpl::retry_now() {
+  drafts_.retry_now();
+  mutations_->retry_now();
+}
+
 // The kernel copies through the page cache instead: one PUT, and no GET where the source is cached.
 void FilesystemImpl::copy_range(std::shared_ptr<OpenFile>, int64_t, std::shared_ptr<OpenFile>, int64_t,
                                 int64_t, Callback<size_t> done) {

@@ -108,6 +108,18 @@ FsStat FilesystemImpl::statfs() {
   return {kBlock, blocks, blocks, UINT32_MAX, UINT32_MAX};
 }
 
+Stats FilesystemImpl::stats() {
+  Stats out;
+  out.cache_bytes = budget_.used();
+  out.cache_limit = budget_.limit();
+  out.cache_files = space_.policy().entries();
+  drafts_.report(out);
+  mutations_->report(out);
+  out.requests = s3_.counters();
+  out.names = names_->stats();
+  return out;
+}
+
 void FilesystemImpl::getxattr(uint64_t ino, std::string name, Callback<std::string> done) {
   if (auto own = own_xattr(ino, name)) return done(std::move(*own));
   names_->ext(ino, [name, done = std::move(done)](Result<meta::Ext> ext) {

@@ -64,6 +64,7 @@ class FilesystemImpl : public Filesystem {
   void open(Caller caller, uint64_t ino, OpenFlags flags, Callback<std::shared_ptr<OpenFile>> done) override;
   void read(std::shared_ptr<OpenFile> file, int64_t offset, size_t length, Callback<ReadReply> done) override;
   FsStat statfs() override;
+  Stats stats() override;
   void getxattr(uint64_t ino, std::string name, Callback<std::string> done) override;
   void listxattr(uint64_t ino, Callback<std::vector<std::string>> done) override;
 
@@ -80,6 +81,7 @@ class FilesystemImpl : public Filesystem {
   void fsync(std::shared_ptr<OpenFile> file, bool data_only, Callback<void> done) override;
   void fsync_directory(uint64_t ino, Callback<void> done) override;
   void sync_all(Callback<void> done) override;
+  void retry_now() override;
   void copy_range(std::shared_ptr<OpenFile> from, int64_t from_offset, std::shared_ptr<OpenFile> to,
                   int64_t to_offset, int64_t length, Callback<size_t> done) override;
   void setattr(uint64_t ino, std::shared_ptr<OpenFile> file, SetAttr what, Callback<Entry> done) override;

@@ -81,6 +81,10 @@ class Mutations {
 
   // Every change made before is on S3 (deletes that were batched, background copies).
   virtual void settle(Callback<void> done) = 0;
+  // Changes that wait for their next try are tried now.
+  virtual void retry_now() = 0;
+  // Adds what is not on S3 yet.
+  virtual void report(Stats& stats) = 0;
   // At mount: carries out what the journal of an earlier mount holds.
   virtual void replay() = 0;
 };

@@ -35,6 +35,8 @@ class MutationsImpl : public Mutations {
   void setxattr(uint64_t ino, std::string name, std::string value, int flags, Callback<void> done) override;
   void removexattr(uint64_t ino, std::string name, Callback<void> done) override;
   void settle(Callback<void> done) override;
+  void retry_now() override { c_.delayed.hurry(); }
+  void report(Stats& stats) override { c_.ledger.report(stats); }
   void replay() override;
 
  private:

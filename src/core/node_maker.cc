@@ -187,7 +187,7 @@ void NodeMaker::failed(const MakingPtr& making, const Error& error) {
   if (promised && worth_repeating(error.code)) {
     if (making->tries == 0)
       log::warn("{} cannot be made now, trying on: {}", making->intent.key, error.message);
-    c_.delayed.after(back_off_ms(++making->tries), [this, making] { put(making); });
+    c_.try_later(making->change, making->intent.key, error, ++making->tries, [this, making] { put(making); });
     return;
   }
   if (promised) log::error("{} was promised and cannot be made: {}", making->intent.key, error.message);

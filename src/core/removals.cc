@@ -267,7 +267,8 @@ void Removals::ended(const RemovalPtr& removal, const Status& status) {
   if (worth_repeating(status.code())) {
     if (removal->tries == 0)
       log::warn("{} cannot be deleted now, trying on: {}", intent.key, status.error().message);
-    c_.delayed.after(back_off_ms(++removal->tries), [this, removal] { send(removal); });
+    c_.try_later(removal->change, intent.key, status.error(), ++removal->tries,
+                 [this, removal] { send(removal); });
     return;
   }
   log::error("the server refuses to delete {}, it is back: {}", intent.key, status.error().message);

@@ -145,8 +145,8 @@ void TreeRename::remove_batch(const JobPtr& job, size_t from, int tries, InodeQu
     if (r.is(Code::kCancelled)) return;  // at the next mount
     if (!r.ok() && worth_repeating(r.code())) {
       if (tries == 0) log::warn("the old keys of {} cannot be deleted now, trying on", job->intent.key);
-      return c_.delayed.after(back_off_ms(tries + 1),
-                              [this, job, from, tries, turn] { remove_batch(job, from, tries + 1, turn); });
+      return c_.try_later(job->change, job->intent.key, r.error(), tries + 1,
+                          [this, job, from, tries, turn] { remove_batch(job, from, tries + 1, turn); });
     }
     if (!r.ok()) {
       log::error("the old keys of {} cannot be deleted: {}", job->intent.key, r.error().message);

@@ -119,6 +119,14 @@ bool UploadSession::has(int number, int64_t offset, int64_t length) const {
   return part.sent && !part.stale && part.offset == offset && part.length == length;
 }
 
+std::vector<Range> UploadSession::sent() const {
+  MutexLock lock(mu_);
+  std::vector<Range> out;
+  for (const auto& [number, part] : parts_)
+    if (part.sent && !part.stale) out.push_back({part.offset, part.length});
+  return out;
+}
+
 std::vector<s3::CompletedPart> UploadSession::parts(const std::vector<int>& numbers) const {
   MutexLock lock(mu_);
   std::vector<s3::CompletedPart> out;

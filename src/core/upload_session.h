@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/sync.h"
+#include "core/extent_set.h"
 #include "s3/s3_client.h"
 
 namespace s3cache::core {
@@ -47,6 +48,8 @@ class UploadSession {
   void touched(int64_t offset, int64_t length);
   // The finished part of exactly this range, if it is still good.
   bool has(int number, int64_t offset, int64_t length) const;
+  // What S3 has in parts that are still good.
+  std::vector<Range> sent() const;
   std::vector<s3::CompletedPart> parts(const std::vector<int>& numbers) const;
   // Forgets everything; gives the key and id of an upload that is to be aborted.
   std::optional<std::pair<std::string, std::string>> close();

@@ -175,14 +175,14 @@ std::string KernelCompat::probe_reason() {
 }
 
 void KernelCompat::probe() {
-  const std::string why_not = probe_reason();
-  passthrough_ = why_not.empty();
+  why_not_ = probe_reason();
+  passthrough_ = why_not_.empty();
   const char* dirops = parallel_dirops() ? "parallel" : "serial";
   if (passthrough()) {
     log::info("fuse: passthrough on (protocol 7.{}, stack depth {}), {} directory operations", minor_.load(),
               stack_depth_, dirops);
   } else {
-    log::info("fuse: passthrough off ({}): reads go through the daemon; {} directory operations", why_not,
+    log::info("fuse: passthrough off ({}): reads go through the daemon; {} directory operations", why_not_,
               dirops);
   }
 }

@@ -49,6 +49,8 @@ class KernelCompat {
   void probe();
 
   bool passthrough() const { return passthrough_.load(std::memory_order_relaxed); }
+  // Why it is off; set by probe().
+  const std::string& why_no_passthrough() const { return why_not_; }
   bool parallel_dirops() const { return parallel_dirops_.load(std::memory_order_relaxed); }
 
   // The backing id (> 0) of an open file. The caller may close fd at once.
@@ -71,6 +73,7 @@ class KernelCompat {
   const bool want_passthrough_;
   const std::string cache_dir_;
   const uint32_t stack_depth_;  // 2: the cache lies on a stacked file system itself
+  std::string why_not_;
   fuse_session* session_ = nullptr;
   std::atomic<uint64_t> init_unique_{0};  // of the INIT not answered yet; unique numbers are never 0
   std::atomic<uint32_t> offered_{0}, offered2_{0}, minor_{0};

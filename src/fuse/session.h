@@ -40,6 +40,8 @@ class Session : private NotifySink {
   void request_exit() EXCLUDES(mu_);
 
   bool passthrough() const { return compat_->passthrough(); }
+  const std::string& why_no_passthrough() const { return compat_->why_no_passthrough(); }
+  dev_t device() const { return dev_; }
   bool parallel_dirops() const { return compat_->parallel_dirops(); }
   Incarnations& incarnations();
   size_t waiting_requests();
