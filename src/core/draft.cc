@@ -170,6 +170,7 @@ Result<int64_t> Draft::zero(int64_t offset, int64_t length, bool may_grow) {
 }
 
 void Draft::attributes_changed() {
+  session_.attributes_changed();
   MutexLock lock(mu_);
   attributes_ = true;
   ++generation_;

@@ -83,6 +83,9 @@ class Draft : public std::enable_shared_from_this<Draft> {
     std::string base_etag;
     std::shared_ptr<UniqueFd> file;
     uint64_t generation = 0;
+    // For the record once it is saved; 0: as it is.
+    int64_t mtime_ns = 0, ctime_ns = 0;
+    bool mtime_late = false;  // the object's mtime will be that of its first part, and is to be set
   };
   Snapshot take_snapshot();
   // The upload of the latest snapshot ended. Saved: `etag` is the object's now, `base` serves what is not

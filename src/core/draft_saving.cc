@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "core/attributes.h"
 #include "core/draft_journal.h"
 #include "core/draft_table.h"
 #include "core/quarantine.h"
@@ -21,10 +22,38 @@ namespace {
 constexpr auto kTick = std::chrono::milliseconds(500);
 constexpr int64_t kFirstRetryMs = 1'000, kMaxRetryMs = 60'000;
 
+constexpr std::string_view kMtime = "x-amz-meta-mtime", kCtime = "x-amz-meta-ctime";
+// An upload in parts has the times of its beginning. A file's record takes an mtime over that is at most this
+// much older than its last write; a later one is set by a copy, behind the writer's back.
+constexpr int64_t kMaxDriftNs = 5'000'000'000;
+
 std::string ctime_of(const Uploader::Target& target) {
   for (const auto& [name, value] : target.headers)
-    if (name == "x-amz-meta-ctime") return value;
+    if (name == kCtime) return value;
   return {};
+}
+
+// What the object will say of its times, into the record too. REQUIRES: no part is on its way.
+void agree_on_times(const UploadSession& session, Uploader::Target& target, Draft::Snapshot& snapshot) {
+  const bool early = session.open() && session.key() == target.key;
+  for (auto& [name, value] : target.headers) {
+    if (name != kCtime && name != kMtime) continue;
+    const std::string early_text = early ? session.header(name) : std::string();
+    const auto begun_at = parse_time_ns(early_text);
+    const auto now = parse_time_ns(value);
+    if (!now) continue;
+    if (name == kCtime) {
+      snapshot.ctime_ns = begun_at.value_or(*now);
+      if (begun_at) value = early_text;
+      continue;
+    }
+    snapshot.mtime_ns = *now;
+    if (!begun_at || session.headers_outdated()) continue;
+    snapshot.mtime_late = *now - *begun_at > kMaxDriftNs || *now < *begun_at;
+    if (snapshot.mtime_late) continue;
+    snapshot.mtime_ns = *begun_at;
+    value = early_text;
+  }
 }
 
 // The object will not take these bytes in any later try either.
@@ -112,11 +141,17 @@ void DraftTable::upload_turn(const std::shared_ptr<Draft>& draft, const InodeQue
     answer_waiters(draft, UINT64_MAX, {});
     return drop_if_idle(draft);
   }
-  const Draft::Snapshot snapshot = draft->take_snapshot();
+  // Which of its parts went up early has to be known, and with what headers.
+  draft->session().when_idle([this, draft, turn] { begin_upload(draft, turn); });
+}
+
+void DraftTable::begin_upload(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn) {
+  Draft::Snapshot snapshot = draft->take_snapshot();
   if (draft->unlinked())
     return uploaded(draft, snapshot, Error{Code::kCancelled, "the file was removed"}, turn);
   auto target = target_of(*draft);
   if (!target.ok()) return uploaded(draft, snapshot, target.error(), turn);
+  agree_on_times(draft->session(), *target, snapshot);
   const Draft::State before = draft->state();
   draft->set_sent(ctime_of(*target), snapshot.size);
   if (!draft->durable) return send(draft, snapshot, *target, turn);
@@ -132,28 +167,34 @@ void DraftTable::upload_turn(const std::shared_ptr<Draft>& draft, const InodeQue
 
 void DraftTable::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                       const Uploader::Target& target, const InodeQueue::Turn& turn) {
-  uploader_.send(draft, snapshot, target, [this, draft, snapshot, target, turn](Result<s3::Written> written) {
+  // Taken out when it is called: the client may destroy this callback under its lock, and the end of a turn
+  // begins the next job.
+  auto held = std::make_shared<InodeQueue::Turn>(turn);
+  const auto sent = [this, draft, snapshot, target, held](Result<s3::Written> written) {
+    InodeQueue::Turn mine = std::move(*held);
     if (written.is(Code::kStale) || written.is(Code::kExists))
-      return look_again(draft, snapshot, target, written.error(), turn);
+      return look_again(draft, snapshot, target, written.error(), mine);
     // Records, and the seal of a large file, are no work for a network thread.
-    workers_.post([this, draft, snapshot, turn, written = std::move(written)] {
-      uploaded(draft, snapshot, written, turn);
+    workers_.post([this, draft, snapshot, mine = std::move(mine), written = std::move(written)] {
+      uploaded(draft, snapshot, written, mine);
     });
-  });
+  };
+  uploader_.send(draft, snapshot, target, sent);
 }
 
 void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                             const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn) {
-  const auto looked = [this, draft, snapshot, target, why, turn](Result<s3::ObjectInfo> info) {
-    workers_.post([this, draft, snapshot, target, why, turn, info = std::move(info)] {
+  auto held = std::make_shared<InodeQueue::Turn>(turn);  // as in send()
+  const auto looked = [this, draft, snapshot, target, why, held](Result<s3::ObjectInfo> info) {
+    workers_.post([this, draft, snapshot, target, why, mine = std::move(*held), info = std::move(info)] {
       const std::string* ctime = info.ok() ? info->header("x-amz-meta-ctime") : nullptr;
       const Draft::State state = draft->state();
       s3::Written ours;
       if (info.ok()) ours = {info->etag, info->last_modified, info->server_date, {}};
       if (ctime && *ctime == ctime_of(target) && info->size == snapshot.size)
-        return uploaded(draft, snapshot, ours, turn);
+        return uploaded(draft, snapshot, ours, mine);
       const bool earlier = ctime && *ctime == state.sent_ctime && info->size == state.sent_size;
-      if (!earlier || info->etag == state.base_etag) return uploaded(draft, snapshot, why, turn);
+      if (!earlier || info->etag == state.base_etag) return uploaded(draft, snapshot, why, mine);
       draft->rebase(info->etag, info->size, contents_.uncached(draft->ino(), info->etag, info->size));
       // On record before anything else is sent, or the next crash would not know this one.
       (void)inodes_.update(draft->ino(), [&](Inode& inode, Batch&) {
@@ -161,7 +202,7 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
         return true;
       });
       draft->not_saved();
-      upload_turn(draft, turn);
+      upload_turn(draft, mine);
     });
   };
   s3_.head(target.key, s3::Priority::kForeground, looked);
@@ -241,6 +282,8 @@ void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, con
     inode.has_owner = true;
     if (clean) {
       inode.size = inode.base_len = snapshot.size;
+      if (snapshot.mtime_ns != 0) inode.mtime_ns = snapshot.mtime_ns;
+      if (snapshot.ctime_ns != 0) inode.ctime_ns = snapshot.ctime_ns;
       inode.source = draft.begun() ? inode.source : meta::AttrSource::kHead;
       if (!draft.begun()) put_draft_end(store_, batch, draft.ino());
     }
@@ -270,7 +313,13 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
   if (!ended) return;
   if (!cached) space_.evict(state.fid);  // empty, or it cannot be read back
   draft->durable = false;
-  if (mutations_) mutations_->uploaded(draft->ino());
+  lock.unlock();
+  if (!mutations_) return;
+  mutations_->uploaded(draft->ino());
+  if (!snapshot.mtime_late) return;
+  SetAttr late;
+  late.mtime_ns = snapshot.mtime_ns;
+  mutations_->setattr(draft->ino(), late, [](const Result<Entry>&) {});
 }
 
 // The version this draft builds on is gone: its bytes are set aside, the name shows the server's version.

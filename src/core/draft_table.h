@@ -97,6 +97,7 @@ class DraftTable : public DraftHost, public DraftRoom {
 
   void upload(const std::shared_ptr<Draft>& draft, Callback<void> done);
   void upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
+  void begin_upload(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
   void send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
             const Uploader::Target& target, const InodeQueue::Turn& turn);
   // The server has another version than expected: an upload of ours whose answer was lost, or somebody

@@ -146,10 +146,22 @@ void MultipartUpload::complete() {
   const std::string id = request.upload_id;
   up_.s3_.complete_upload(std::move(request), [self = shared_from_this(), id](Result<s3::Written> written) {
     if (!written.ok()) return self->fail(written.error());
-    (void)self->draft_->session().close();
     self->up_.completed(id);
-    self->done_(std::move(written));
+    self->completed(*written);
   });
+}
+
+void MultipartUpload::completed(const s3::Written& written) {
+  const bool outdated = draft_->session().headers_outdated();
+  (void)draft_->session().close();
+  if (!outdated) return done_(written);
+  ObjectCopier::Copy copy;
+  copy.source_key = copy.key = target_.key;
+  copy.etag = written.etag;
+  copy.size = snapshot_.size;
+  copy.replace = true;
+  copy.headers = target_.headers;
+  up_.copier_.copy(std::move(copy), done_);
 }
 
 void MultipartUpload::fail(const Error& error) {

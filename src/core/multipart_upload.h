@@ -25,6 +25,8 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   void ended(const PlannedPart& part, const Result<s3::Written>& written);
   bool go_again();
   void complete();
+  // Complete answered.
+  void completed(const s3::Written& written);
   void fail(const Error& error);
 
   Uploader& up_;

@@ -190,7 +190,9 @@ void NodeMaker::failed(const MakingPtr& making, const Error& error) {
     c_.try_later(making->change, making->intent.key, error, ++making->tries, [this, making] { put(making); });
     return;
   }
-  if (promised) log::error("{} was promised and cannot be made: {}", making->intent.key, error.message);
+  // kNotFound: it was removed again before its turn came.
+  if (promised && error.code != Code::kNotFound)
+    log::error("{} was promised and cannot be made: {}", making->intent.key, error.message);
   // It may be there all the same, by this request or by somebody else's: the next question finds out.
   const bool unsure =
       worth_repeating(error.code) || error.code == Code::kExists || error.code == Code::kCancelled;

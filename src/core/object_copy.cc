@@ -25,17 +25,61 @@ struct ObjectCopier::Parts {
   std::vector<s3::CompletedPart> completed GUARDED_BY(mu);
 };
 
-void ObjectCopier::copy(Copy copy, s3::WrittenCallback done) {
-  if (copy.size > options_.single_copy_limit) return copy_parts(std::move(copy), std::move(done));
+namespace {
+
+s3::CopyRequest request_of(const ObjectCopier::Copy& copy) {
   s3::CopyRequest request;
-  request.source_key = std::move(copy.source_key);
-  request.key = std::move(copy.key);
-  request.source_if_match = std::move(copy.etag);
+  request.source_key = copy.source_key;
+  request.key = copy.key;
+  request.source_if_match = copy.etag;
   request.replace_headers = copy.replace;
-  request.headers = std::move(copy.headers);
+  request.headers = copy.headers;
   request.if_none_match = copy.if_none_match;
   request.priority = copy.priority;
-  s3_.copy(std::move(request), std::move(done));
+  return request;
+}
+
+}  // namespace
+
+void ObjectCopier::copy(Copy copy, s3::WrittenCallback done) {
+  if (copy.size == 0 && copy.key.ends_with('/')) return copy_directory(std::move(copy), std::move(done));
+  if (copy.size > options_.single_copy_limit) return copy_parts(std::move(copy), std::move(done));
+  s3_.copy(request_of(copy), std::move(done));
+}
+
+void ObjectCopier::copy_directory(Copy copy, s3::WrittenCallback done) {
+  auto request = request_of(copy);
+  s3_.copy(std::move(request),
+           [this, copy = std::move(copy), done = std::move(done)](const Result<s3::Written>& written) {
+             if (!written.is(Code::kInvalid)) return done(written);
+             if (copy.replace) return put_directory(copy, done);
+             ask_headers(copy, [this, copy, done](Result<s3::SentHeaders> headers) {
+               if (!headers.ok()) return done(headers.error());
+               Copy known = copy;
+               known.headers = std::move(*headers);
+               put_directory(std::move(known), done);
+             });
+           });
+}
+
+void ObjectCopier::put_directory(Copy copy, s3::WrittenCallback done) {
+  s3::PutRequest request;
+  request.key = std::move(copy.key);
+  request.headers = std::move(copy.headers);
+  request.if_none_match = copy.if_none_match;
+  s3_.put(std::move(request), std::move(done));
+}
+
+void ObjectCopier::ask_headers(const Copy& copy, std::function<void(Result<s3::SentHeaders>)> done) {
+  s3_.head(copy.source_key, copy.priority,
+           [this, etag = copy.etag, done = std::move(done)](const Result<s3::ObjectInfo>& info) {
+             if (!info.ok()) return done(info.error());
+             if (!etag.empty() && info->etag != etag) return done(Error{Code::kStale, "another version"});
+             s3::SentHeaders headers = info->headers;
+             std::erase_if(headers, [](const auto& header) { return header.first == "x-amz-storage-class"; });
+             for (auto& header : mount_headers(ext_of(*info), options_)) headers.push_back(std::move(header));
+             done(std::move(headers));
+           });
 }
 
 void ObjectCopier::copy_parts(Copy copy, s3::WrittenCallback done) {
@@ -49,13 +93,9 @@ void ObjectCopier::copy_parts(Copy copy, s3::WrittenCallback done) {
   parts->copy = std::move(copy);
   parts->done = std::move(done);
   if (parts->copy.replace) return create(parts);
-  s3_.head(parts->copy.source_key, parts->copy.priority, [this, parts](const Result<s3::ObjectInfo>& info) {
-    if (!info.ok()) return parts->done(info.error());
-    parts->copy.headers = info->headers;
-    const meta::Ext ext = ext_of(*info);
-    std::erase_if(parts->copy.headers,
-                  [](const auto& header) { return header.first == "x-amz-storage-class"; });
-    for (auto& header : mount_headers(ext, options_)) parts->copy.headers.push_back(std::move(header));
+  ask_headers(parts->copy, [this, parts](Result<s3::SentHeaders> headers) {
+    if (!headers.ok()) return parts->done(headers.error());
+    parts->copy.headers = std::move(*headers);
     create(parts);
   });
 }

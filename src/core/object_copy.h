@@ -33,6 +33,10 @@ class ObjectCopier {
   struct Parts;
   using PartsPtr = std::shared_ptr<Parts>;
 
+  void copy_directory(Copy copy, s3::WrittenCallback done);
+  void put_directory(Copy copy, s3::WrittenCallback done);
+  // The source's own headers and what mount_headers() said, for requests that take them only as sent.
+  void ask_headers(const Copy& copy, std::function<void(Result<s3::SentHeaders>)> done);
   void copy_parts(Copy copy, s3::WrittenCallback done);
   void create(const PartsPtr& parts);
   void next_part(const PartsPtr& parts);

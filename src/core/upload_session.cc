@@ -25,11 +25,12 @@ bool UploadSession::claim() {
   return !std::exchange(claimed_, true);
 }
 
-void UploadSession::opened(std::string key, std::string id) {
+void UploadSession::opened(std::string key, std::string id, s3::SentHeaders headers) {
   {
     MutexLock lock(mu_);
     key_ = std::move(key);
     id_ = std::move(id);
+    headers_ = std::move(headers);
   }
   tell_idle();
 }
@@ -37,7 +38,7 @@ void UploadSession::opened(std::string key, std::string id) {
 void UploadSession::open_failed() {
   {
     MutexLock lock(mu_);
-    claimed_ = false;
+    claimed_ = outdated_ = false;
   }
   tell_idle();
 }
@@ -111,6 +112,24 @@ void UploadSession::touched(int64_t offset, int64_t length) {
   }
 }
 
+void UploadSession::attributes_changed() {
+  MutexLock lock(mu_);
+  outdated_ = claimed_;
+}
+
+bool UploadSession::headers_outdated() const {
+  MutexLock lock(mu_);
+  return outdated_;
+}
+
+std::string UploadSession::header(std::string_view name) const {
+  MutexLock lock(mu_);
+  for (const auto& [key, value] : headers_) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
 bool UploadSession::has(int number, int64_t offset, int64_t length) const {
   MutexLock lock(mu_);
   const auto it = parts_.find(number);
@@ -144,7 +163,8 @@ std::optional<std::pair<std::string, std::string>> UploadSession::close() {
   key_.clear();
   id_.clear();
   parts_.clear();
-  claimed_ = false;
+  headers_.clear();
+  claimed_ = outdated_ = false;
   return out;
 }
 

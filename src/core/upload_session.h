@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/sync.h"
@@ -34,7 +35,8 @@ class UploadSession {
   std::string key() const;
   // True for the one caller that may create the upload.
   bool claim();
-  void opened(std::string key, std::string id);
+  // `headers`: what the finished object will have, whatever becomes of the file's attributes meanwhile.
+  void opened(std::string key, std::string id, s3::SentHeaders headers);
   void open_failed();
 
   // True: the caller sends it. False: it is there already, or on its way.
@@ -46,6 +48,11 @@ class UploadSession {
   void when_idle(std::function<void()> done);
   // The range was written: parts that hold it have to go again.
   void touched(int64_t offset, int64_t length);
+  // Attributes were set: the object needs other headers than the upload was begun with.
+  void attributes_changed();
+  bool headers_outdated() const;
+  // Of the headers it was begun with; empty: no such header, or not open.
+  std::string header(std::string_view name) const;
   // The finished part of exactly this range, if it is still good.
   bool has(int number, int64_t offset, int64_t length) const;
   // What S3 has in parts that are still good.
@@ -62,7 +69,9 @@ class UploadSession {
   mutable Mutex mu_;
   bool claimed_ GUARDED_BY(mu_) = false;
   std::function<void()> idle_ GUARDED_BY(mu_);
+  bool outdated_ GUARDED_BY(mu_) = false;
   std::string key_ GUARDED_BY(mu_), id_ GUARDED_BY(mu_);
+  s3::SentHeaders headers_ GUARDED_BY(mu_);
   std::map<int, Part> parts_ GUARDED_BY(mu_);
 };
 

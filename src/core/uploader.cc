@@ -65,7 +65,12 @@ bool torn(const Error& error) {
 
 Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers,
                    const UploadOptions& options)
-    : s3_(s3), store_(store), workers_(workers), options_(options), grid_(options.multipart_size) {}
+    : s3_(s3),
+      store_(store),
+      workers_(workers),
+      options_(options),
+      copier_(s3, options_),
+      grid_(options.multipart_size) {}
 
 void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
                     s3::WrittenCallback done) {
@@ -110,7 +115,8 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
   request.key = target.key;
   request.headers = target.headers;
   request.crc32c = options_.crc32c;
-  s3_.create_upload(std::move(request), [this, draft, key = target.key, done](Result<std::string> id) {
+  s3_.create_upload(std::move(request), [this, draft, key = target.key, headers = target.headers,
+                                         done](Result<std::string> id) {
     if (!id.ok()) {
       draft->session().open_failed();
       return done(id.error());
@@ -118,13 +124,13 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
     // On record before its first part: a crash leaves no parts that are paid for and seen by nobody.
     meta::Batch batch;
     batch.put(meta::Table::kState, std::string(kUploads) + *id, key);
-    store_.apply(std::move(batch), [this, draft, key, id = *id, done](const Status& recorded) {
+    store_.apply(std::move(batch), [this, draft, key, id = *id, headers, done](const Status& recorded) {
       if (!recorded.ok()) {
         abort(key, id);
         draft->session().open_failed();
         return done(recorded);
       }
-      draft->session().opened(key, id);
+      draft->session().opened(key, id, headers);
       done({});
     });
   });

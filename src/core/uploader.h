@@ -5,6 +5,9 @@
 // Bodies are read from the work file while they are sent, so an upload costs no memory; a part that is
 // written again under way fails its checksum on the server and is sent again.
 //
+// An upload in parts gets its headers when it begins; if attributes were set since, the finished object is
+// copied onto itself with the new ones before the upload counts as done.
+//
 // Threads: any; work on bytes (checksums) runs on the worker pool. Owns nothing but what is on its way, which
 // its callbacks keep alive. Borrows what its constructor gets; the client is shut down first. Errors: those
 // of S3Client; kStale: the base version moved (its bytes were needed); kCancelled: unlinked meanwhile. Units:
@@ -15,7 +18,7 @@
 #include <string>
 
 #include "core/draft.h"
-#include "core/object_headers.h"
+#include "core/object_copy.h"
 #include "core/upload_plan.h"
 #include "core/worker_pool.h"
 #include "meta/meta_store.h"
@@ -57,6 +60,7 @@ class Uploader {
   meta::MetaStore& store_;
   WorkerPool& workers_;
   const UploadOptions options_;
+  ObjectCopier copier_;
   const PartGrid grid_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/attributes.h"
 #include "core_fixture.h"
 
 namespace s3cache::core {
@@ -75,6 +76,13 @@ class DraftFixture : public CoreFixture {
     auto future = sink->done.get_future();
     s3->get({.key = key}, sink);
     return future.get();
+  }
+  // One header of the object on the server, empty if it is not there.
+  std::string header(const std::string& key, const std::string& name) {
+    const auto info =
+        wait<s3::ObjectInfo>([&](auto done) { s3->head(key, s3::Priority::kForeground, std::move(done)); });
+    const std::string* value = info.ok() ? info->header(name) : nullptr;
+    return value == nullptr ? std::string() : *value;
   }
   std::string pattern(int64_t offset, int64_t length) {
     std::string out;

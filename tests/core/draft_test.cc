@@ -170,3 +170,50 @@ TEST_CASE_METHOD(DraftFixture, "an upload that fails says so, keeps the bytes, a
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
   CHECK(object("f") == "kept");
 }
+
+namespace {
+// A file of three parts, two of which are up when it returns.
+DraftFixture::File streamed(DraftFixture& f) {
+  auto file = f.create("big");
+  const std::string piece(1 << 20, 'a');
+  for (int i = 0; i < 12; ++i) REQUIRE(f.write(file, int64_t{i} << 20, piece).ok());
+  return file;
+}
+}  // namespace
+
+TEST_CASE_METHOD(DraftFixture, "attributes set while parts are on their way are the object's in the end") {
+  auto file = streamed(*this);
+  SetAttr what;
+  what.mode = 0600;
+  what.mtime_ns = 1'234'567'890'000'000'001;
+  auto set = wait<Entry>([&](auto done) { fs->setattr(file->ino(), file, what, done); });
+  REQUIRE(set.ok());
+  REQUIRE(flush(file).ok());
+  CHECK(header("big", "x-amz-meta-mode") == std::to_string(0100600));
+  CHECK(header("big", "x-amz-meta-mtime") == "1234567890.000000001");
+  CHECK(s3->counters().uploads == 1);
+  CHECK(s3->counters().copies == 1);
+  CHECK(file->attr().mtime_ns == 1'234'567'890'000'000'001);
+}
+
+TEST_CASE_METHOD(DraftFixture, "an upload in parts and the file's record agree on its mtime") {
+  const int64_t begun = clock.wall_s();
+  auto file = streamed(*this);
+  SECTION("written within seconds: the time of its first part") {
+    clock.advance_s(3);
+    REQUIRE(write(file, 0, "b").ok());
+    REQUIRE(flush(file).ok());
+    CHECK(s3->counters().copies == 0);
+    CHECK(file->attr().mtime_ns / 1'000'000'000 == begun);
+  }
+  SECTION("written for longer: the time of its last write, by a copy after the close") {
+    clock.advance_s(60);
+    REQUIRE(write(file, 0, "b").ok());
+    REQUIRE(flush(file).ok());
+    REQUIRE(sync().ok());
+    CHECK(s3->counters().copies == 1);
+    CHECK(file->attr().mtime_ns / 1'000'000'000 == begun + 60);
+  }
+  const std::string on_s3 = header("big", "x-amz-meta-mtime");
+  CHECK(parse_time_ns(on_s3) == file->attr().mtime_ns);
+}
