@@ -28,7 +28,10 @@ Content::Content(ContentHost& host, ContentId id, Attr attr, std::unique_ptr<cac
   recorded_ = file_ && file_->valid_bytes() > 0;
 }
 
-Content::~Content() { host_.closing(*this); }
+Content::~Content() {
+  if (const size_t kept = kept_units_.load(); kept > 0) host_.unkept(kept);
+  host_.closing(*this);
+}
 
 int64_t Content::cached_bytes() const { return file_ ? file_->valid_bytes() : 0; }
 
@@ -47,13 +50,15 @@ void Content::drop_handle() {
         idle.push_back(segment->request);
   }
   for (s3::RequestId request : idle) host_.cancel(request);
+  drop_all_kept();
 }
 
 void Content::read(int64_t offset, size_t length, Callback<ReadReply> done) {
   if (offset >= id_.size || length == 0) return done(ReadReply{});
   length = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(length), id_.size - offset));
   const bool hit = cached(offset, static_cast<int64_t>(length));
-  if (hit && read_cached(offset, length, done)) {
+  const bool kept = kept_units_.load(std::memory_order_relaxed) > 0;
+  if (hit && (kept ? read_kept(offset, length, done) : read_cached(offset, length, done))) {
     if (sealed()) return;
     Segments to_start;
     {
@@ -102,6 +107,7 @@ void Content::read_missing(Waiter waiter, bool advise) {
   Segments to_start;
   std::vector<s3::RequestId> promoted;
   std::vector<Piece> pieces;
+  std::vector<BufferPool::Unit> read;
   Segments hollow;  // dies after the lock, its units go back to the pool
   bool ready = false;
   {
@@ -125,10 +131,16 @@ void Content::read_missing(Waiter waiter, bool advise) {
     }
     plan(advice.ahead, advice.part, true, to_start);
     for (const cache::Run& run : advice.strided) plan(run, advice.part, true, to_start);
-    if (!ready) waiters_.push_back(std::move(waiter));
+    if (ready) {
+      passed(waiter.offset, waiter.end(), read);
+    } else {
+      waiters_.push_back(std::move(waiter));
+    }
   }
   if (ready) reply(waiter, pieces);
   pieces.clear();  // their memory may be what the next request waits for
+  if (!read.empty()) host_.unkept(read.size());
+  read.clear();
   hollow.clear();
   for (s3::RequestId request : promoted) host_.promote(request);
   start(to_start);
@@ -159,7 +171,7 @@ void Content::add_segments(cache::Run run, int64_t part, bool background, Segmen
       auto segment = std::make_shared<Segment>();
       segment->offset = at;
       segment->length = stop - at;
-      segment->background = background;
+      segment->background = segment->streamed = background;
       next = std::next(segments_.emplace(at, segment).first);
       out.push_back(std::move(segment));
       at = stop;
@@ -318,13 +330,16 @@ std::vector<Content::Waiter> Content::take_ready() {
 void Content::answer(std::vector<Waiter> ready) {
   for (Waiter& waiter : ready) {
     std::vector<Piece> pieces;
+    std::vector<BufferPool::Unit> read;
     bool complete = false;
     {
       MutexLock lock(mu_);
       complete = collect(waiter.offset, waiter.length, &pieces) == Found::kAll;
+      if (complete) passed(waiter.offset, waiter.end(), read);
     }
     if (complete) {
       reply(waiter, pieces);
+      if (!read.empty()) host_.unkept(read.size());
     } else {
       pieces.clear();
       read_missing(std::move(waiter), false);  // RAM taken back in between, or lost by the cache file

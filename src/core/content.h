@@ -41,6 +41,8 @@ class Content;
 class ContentHost {
  public:
   virtual ~ContentHost() = default;
+  // Where its version lies now.
+  virtual ObjectSource source_of(const Content& content) = 0;
   // Starts the segment's GET, or queues it until memory is free (foreground). False: refused (background).
   virtual bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) = 0;
   virtual void cancel(s3::RequestId request) = 0;
@@ -55,6 +57,10 @@ class ContentHost {
   virtual void progressed(Content& content, bool full) = 0;
   // The transfer of a segment that start() took on is over.
   virtual void ended() = 0;
+  // A stored unit would stay in memory until its reader has passed. False: memory is wanted elsewhere. The
+  // host may ask for it back by drop_kept(); unkept() tells that units went. Both may be called under a lock.
+  virtual bool keep(const std::shared_ptr<Content>& content, int64_t offset) = 0;
+  virtual void unkept(size_t units) = 0;
   // A segment stays in RAM: the host may ask for it back by drop_ram().
   virtual void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset) = 0;
   // The sealed file does not hold what it should: its record goes, and the next open starts with a new file.
@@ -111,6 +117,8 @@ class Content : public std::enable_shared_from_this<Content> {
   // Drops the RAM segment at `offset`, unless somebody waits for it.
   enum class Drop : uint8_t { kDropped, kWanted, kGone };
   Drop drop_ram(int64_t offset);
+  // Drops the kept unit at `offset`. False: it is gone already.
+  bool drop_kept(int64_t offset);
   // True for the one caller that may seal this content.
   bool claim_seal() { return !seal_claimed_.exchange(true); }
   // True once `bytes` more than at the last time are valid.
@@ -169,6 +177,13 @@ class Content : public std::enable_shared_from_this<Content> {
   bool cached(int64_t offset, int64_t length) const;
   bool read_file(int64_t offset, std::span<std::byte> out);
   bool read_cached(int64_t offset, size_t length, const Callback<ReadReply>& done);
+  bool read_kept(int64_t offset, size_t length, const Callback<ReadReply>& done);
+  void passed(int64_t offset, int64_t end, std::vector<BufferPool::Unit>& out) REQUIRES(mu_);
+  void take_kept(Segment& segment, size_t unit, std::vector<BufferPool::Unit>& out) REQUIRES(mu_);
+  void drop_all_kept();
+  bool wanted_soon(const Segment& segment, int64_t unit_end) const REQUIRES(mu_) {
+    return segment.streamed && handles_ > 0 && segment.read_to < unit_end;
+  }
   void read_missing(Waiter waiter, bool advise);
   void plan(cache::Run range, int64_t part, bool background, Segments& out) REQUIRES(mu_);
   void add_segments(cache::Run run, int64_t part, bool background, Segments& out) REQUIRES(mu_);
@@ -209,6 +224,7 @@ class Content : public std::enable_shared_from_this<Content> {
   mutable Mutex mu_;
   Readahead readahead_ GUARDED_BY(mu_);
   std::map<int64_t, std::shared_ptr<Segment>> segments_ GUARDED_BY(mu_);
+  std::atomic<size_t> kept_units_{0};  // changes under mu_
   std::vector<Waiter> waiters_ GUARDED_BY(mu_);
   std::vector<Whole> whole_ GUARDED_BY(mu_);
   std::vector<s3::HeadCallback> on_headers_ GUARDED_BY(mu_);

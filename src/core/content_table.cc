@@ -199,6 +199,15 @@ void ContentTable::damaged(Content& content) {
   space_.evict(content.fid());
 }
 
+ObjectSource ContentTable::source_of(const Content& content) {
+  const ContentId& id = content.id();
+  const auto inode = inodes_.get(id.ino);
+  // In this order: once local writes have reached the record, the content has stepped aside before that.
+  if (!inode.ok() || content.superseded() || version_of(*inode) != id.version) return {id.key, id.etag};
+  auto key = inodes_.key_of(id.ino, *inode);
+  return {key.ok() ? std::move(*key) : id.key, inode->etag};
+}
+
 bool ContentTable::start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) {
   return fetcher_.start(content, segment);
 }

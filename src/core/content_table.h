@@ -78,7 +78,12 @@ class ContentTable : public ContentHost, public ObjectProber {
   bool quiet_for(int64_t ms) const { return clock_.mono_ms() - busy_at_ms_.load() >= ms; }
 
   // ContentHost.
+  ObjectSource source_of(const Content& content) override;
   bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment) override;
+  bool keep(const std::shared_ptr<Content>& content, int64_t offset) override {
+    return fetcher_.keep(content, offset);
+  }
+  void unkept(size_t units) override { fetcher_.unkept(units); }
   void cancel(s3::RequestId request) override { fetcher_.cancel(request); }
   void promote(s3::RequestId request) override { fetcher_.promote(request); }
   bool reserve(Content& content, int64_t bytes) override;

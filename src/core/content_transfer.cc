@@ -32,8 +32,10 @@ std::shared_ptr<s3::GetSink> Content::make_sink(std::shared_ptr<Segment> segment
 }
 
 void Content::begin(const std::shared_ptr<Segment>& segment, std::vector<BufferPool::Unit> units) {
+  ObjectSource source = host_.source_of(*this);
   MutexLock lock(mu_);
   segment->units = std::move(units);
+  segment->source = std::move(source);
 }
 
 void Content::set_request(const std::shared_ptr<Segment>& segment, s3::RequestId request) {
@@ -44,11 +46,12 @@ void Content::set_request(const std::shared_ptr<Segment>& segment, s3::RequestId
 bool Content::headers(const std::shared_ptr<Segment>& segment, const s3::ObjectInfo& info) {
   // The same version with another length, or a version tag that is suddenly missing, is no answer about this
   // object: an error page or a body cut on the way. Another tag is another version.
-  const bool same_tag = info.etag == id_.etag || id_.etag.empty();
-  const bool nonsense = (!info.etag.empty() && info.etag == id_.etag && info.size != id_.size) ||
-                        (info.etag.empty() && !id_.etag.empty());
+  const std::string& etag = segment->source.etag;
+  const bool same_tag = info.etag == etag || etag.empty();
+  const bool nonsense = (!info.etag.empty() && info.etag == etag && info.size != id_.size) ||
+                        (info.etag.empty() && !etag.empty());
   // Without tags the time has to tell versions of one size apart, as in version_of().
-  const bool other_time = id_.etag.empty() && id_.last_modified != 0 && info.last_modified != 0 &&
+  const bool other_time = etag.empty() && id_.last_modified != 0 && info.last_modified != 0 &&
                           info.last_modified != id_.last_modified;
   const bool same = same_tag && !other_time && info.size == id_.size;
   std::vector<s3::HeadCallback> callbacks;
@@ -125,8 +128,13 @@ void Content::store_unit(const std::shared_ptr<Segment>& segment, size_t index) 
     if (!written.ok()) {
       disk_failed_ = true;
       segment->to_disk = false;  // the rest of it stays in RAM
-    } else if (!segment->units.empty()) {
+    } else if (!segment->units.empty() &&
+               !(wanted_soon(*segment, offset + length) && host_.keep(shared_from_this(), offset))) {
       segment->units[index].reset();
+    } else if (!segment->units.empty()) {
+      segment->kept.resize(segment->unit_count());
+      segment->kept[index] = true;
+      kept_units_.fetch_add(1, std::memory_order_relaxed);
     }
     finish_segment(segment);
   }
@@ -186,7 +194,10 @@ void Content::ended(const std::shared_ptr<Segment>& segment, const Status& statu
 
 void Content::fail(const std::shared_ptr<Segment>& segment, const Error& transfer) {
   const Error error = segment->refusal.value_or(transfer);
-  const bool replaced = error.code == Code::kStale || error.code == Code::kNotFound;
+  const bool gone = error.code == Code::kStale || error.code == Code::kNotFound;
+  // This mount renamed or copied it while the request was under way: the bytes are where the records say.
+  const bool moved = gone && host_.source_of(*this) != segment->source;
+  const bool replaced = gone && !moved;
   bool stale = false;
   Error reason = error;  // what readers get; a HEAD-like caller gets the server's own word
   int64_t unreserved = 0;
@@ -210,13 +221,13 @@ void Content::fail(const std::shared_ptr<Segment>& segment, const Error& transfe
       // What was only readahead, or cancelled under somebody's feet, is asked once more on the waiter's own
       // account.
       const bool retry =
-          !stale && it->attempts == 0 && (segment->background || error.code == Code::kCancelled);
+          !stale && it->attempts == 0 && (moved || segment->background || error.code == Code::kCancelled);
       ++it->attempts;
       (retry ? again : failed).push_back(std::move(*it));
       it = waiters_.erase(it);
     }
     for (Whole& w : whole_) {
-      const bool retry = !stale && w.attempts++ == 0 && error.code == Code::kCancelled;
+      const bool retry = !stale && w.attempts++ == 0 && (moved || error.code == Code::kCancelled);
       (retry ? whole_again : whole).push_back(std::move(w));
     }
     whole_.clear();

@@ -48,8 +48,9 @@ void Content::fetch_whole(Whole whole, const s3::HeadCallback& on_headers) {
 
 // Is anything on its way from the server, or to the disk?
 bool Content::coming() {
-  return std::any_of(segments_.begin(), segments_.end(),
-                     [](const auto& s) { return s.second->to_disk || !s.second->done; });
+  return std::any_of(segments_.begin(), segments_.end(), [](const auto& s) {
+    return !s.second->done || (s.second->to_disk && s.second->stored_units < s.second->unit_count());
+  });
 }
 
 // Is the whole object as near as it will come: sealed, or complete in RAM and on disk together? While the

@@ -37,9 +37,52 @@ bool Fetcher::start(const std::shared_ptr<Content>& content, const std::shared_p
 }
 
 bool Fetcher::take(const Segment& segment, std::vector<BufferPool::Unit>& units) {
-  while (!pool_.take(segment.unit_count(), segment.background, units))
+  while (!pool_.take(segment.unit_count(), segment.background, units)) {
+    if (drop_newest_kept()) continue;
     if (segment.background || !reclaim()) return false;
+  }
   return true;
+}
+
+bool Fetcher::keep(const std::shared_ptr<Content>& content, int64_t offset) {
+  if (kept_.fetch_add(1) >= pool_.capacity() / 4) {
+    kept_.fetch_sub(1);
+    return false;
+  }
+  MutexLock lock(mu_);
+  kept_list_.push_back({content, offset, round_});
+  return true;
+}
+
+// The newest is what its reader needs last.
+bool Fetcher::drop_newest_kept() {
+  while (kept_.load() > 0) {
+    Kept newest;
+    {
+      MutexLock lock(mu_);
+      if (kept_list_.empty()) return false;
+      newest = std::move(kept_list_.back());
+      kept_list_.pop_back();
+    }
+    const auto content = newest.content.lock();
+    if (content && content->drop_kept(newest.offset)) return true;
+  }
+  return false;
+}
+
+void Fetcher::trim() {
+  std::vector<Kept> old;
+  {
+    MutexLock lock(mu_);
+    ++round_;
+    while (!kept_list_.empty() && kept_list_.front().round + 1 < round_) {
+      old.push_back(std::move(kept_list_.front()));
+      kept_list_.pop_front();
+    }
+  }
+  for (const Kept& kept : old)
+    if (const auto content = kept.content.lock()) content->drop_kept(kept.offset);
+  pool_.trim();
 }
 
 // Gives up the oldest bytes kept in RAM that nobody waits for. False: there are none.
@@ -92,22 +135,22 @@ void Fetcher::shutdown() {
 }
 
 void Fetcher::launch(const Waiting& what, std::vector<BufferPool::Unit> units) {
-  const ContentId& id = what.content->id();
-  s3::GetRequest request;
-  request.key = id.key;
-  const bool background = what.segment->background;
-  request.priority = background ? s3::Priority::kBackground : s3::Priority::kForeground;
-  // A whole object needs no condition: its own headers say which version came. Pieces do (never a mix).
-  if (what.segment->offset != 0 || what.segment->length != id.size) {
-    request.offset = what.segment->offset;
-    request.length = what.segment->length;
-    request.if_match = id.etag;
-  }
   {
     MutexLock lock(mu_);
     ++in_flight_;
   }
   what.content->begin(what.segment, std::move(units));
+  const ObjectSource& source = what.segment->source;
+  s3::GetRequest request;
+  request.key = source.key;
+  const bool background = what.segment->background;
+  request.priority = background ? s3::Priority::kBackground : s3::Priority::kForeground;
+  // A whole object needs no condition: its own headers say which version came. Pieces do (never a mix).
+  if (what.segment->offset != 0 || what.segment->length != what.content->id().size) {
+    request.offset = what.segment->offset;
+    request.length = what.segment->length;
+    request.if_match = source.etag;
+  }
   const s3::RequestId sent = s3_.get(std::move(request), what.content->make_sink(what.segment));
   what.content->set_request(what.segment, sent);
   // Somebody began to wait for it before there was an id to promote.

@@ -7,6 +7,7 @@
 // disk pool; all outlive it.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
 
@@ -25,8 +26,13 @@ class Fetcher {
   // False: a background segment found no memory.
   bool start(const std::shared_ptr<Content>& content, const std::shared_ptr<Segment>& segment);
   void kept_in_ram(const std::shared_ptr<Content>& content, int64_t offset);
-  // Gives memory that nobody needed lately back to the system. For the janitor.
-  void trim() { pool_.trim(); }
+  // May a stored unit stay for its reader? At most a quarter of the pool, and only until somebody needs the
+  // memory.
+  bool keep(const std::shared_ptr<Content>& content, int64_t offset);
+  void unkept(size_t units) { kept_.fetch_sub(units); }
+  // Gives memory that nobody needed lately back to the system, units kept for a reader who does not come
+  // among it. For the janitor, every few seconds.
+  void trim();
   // A started segment's transfer is over, well or not.
   void ended();
   // Drops what waits for memory. REQUIRES: the client is shut down.
@@ -43,8 +49,14 @@ class Fetcher {
     std::weak_ptr<Content> content;
     int64_t offset;
   };
+  struct Kept {
+    std::weak_ptr<Content> content;
+    int64_t offset;
+    uint64_t round;  // of trim()
+  };
   bool take(const Segment& segment, std::vector<BufferPool::Unit>& units);
   bool reclaim();
+  bool drop_newest_kept();
   void launch(const Waiting& what, std::vector<BufferPool::Unit> units);
   void drain();
 
@@ -54,6 +66,9 @@ class Fetcher {
   Mutex mu_;
   std::deque<Waiting> waiting_ GUARDED_BY(mu_);
   std::deque<InRam> in_ram_ GUARDED_BY(mu_);
+  std::deque<Kept> kept_list_ GUARDED_BY(mu_);  // oldest first; some are gone already
+  uint64_t round_ GUARDED_BY(mu_) = 0;
+  std::atomic<size_t> kept_{0};  // units
   size_t in_flight_ GUARDED_BY(mu_) = 0;
 };
 

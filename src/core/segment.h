@@ -2,22 +2,31 @@
 //
 // Life: planned (in Content::segments_, no memory yet) -> started (units taken, request sent) -> filled byte
 // by byte in order -> done. With to_disk each full unit is written by the disk pool and released; the segment
-// leaves the Content when all are. Without to_disk (cache full, bypassed or broken) the bytes stay in RAM
-// until memory is short. Threads: fields are guarded by the Content's mutex, except that the network thread
-// alone writes into units beyond `filled`. Units: bytes; offset is a multiple of 4 KiB, length too or it ends
-// at the end of the object.
+// leaves the Content when all are. A unit that was fetched ahead of a stream may stay until its reader has
+// passed, who then needs no pread and no second checksum. Without to_disk (cache full, bypassed or broken)
+// the bytes stay in RAM until memory is short. Threads: fields are guarded by the Content's mutex, except
+// that the network thread alone writes into units beyond `filled`. Units: bytes; offset is a multiple of 4
+// KiB, length too or it ends at the end of the object.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/buffer_pool.h"
 #include "s3/s3_client.h"
 
 namespace s3cache::core {
+
+// Where a version's bytes are to be had: a rename moves the key, and a copy may change the ETag.
+struct ObjectSource {
+  std::string key;
+  std::string etag;
+  bool operator==(const ObjectSource&) const = default;
+};
 
 struct Segment {
   int64_t offset = 0;
@@ -32,8 +41,12 @@ struct Segment {
   int64_t reserved = 0;
   size_t stored_units = 0;
   s3::RequestId request = 0;
+  ObjectSource source;                  // asked by this request
   std::optional<Error> refusal;         // why the answer's headers were turned down
-  std::vector<BufferPool::Unit> units;  // reset one by one as they reach the disk
+  std::vector<BufferPool::Unit> units;  // reset one by one as they reach the disk, or once they were read
+  std::vector<bool> kept;               // units that are on disk and stay for the reader close behind
+  bool streamed = false;                // planned ahead of a reader
+  int64_t read_to = 0;                  // end of what was answered, in the file
 
   int64_t end() const { return offset + length; }
   size_t unit_count() const {

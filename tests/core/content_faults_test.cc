@@ -30,6 +30,12 @@ class Host : public ContentHost {
     content->set_request(segment, ++last_id);
     return true;
   }
+  bool keep(const std::shared_ptr<Content>&, int64_t) override {
+    kept += keeps ? 1 : 0;
+    return keeps;
+  }
+  void unkept(size_t units) override { kept -= units; }
+  ObjectSource source_of(const Content& content) override { return {content.id().key, content.id().etag}; }
   void cancel(s3::RequestId) override {}
   void promote(s3::RequestId) override {}
   bool reserve(Content&, int64_t bytes) override {
@@ -68,6 +74,8 @@ class Host : public ContentHost {
   std::deque<std::function<void()>> jobs;
   std::deque<Get> started;  // a list that stays in place while answers start further ones
   int64_t reserved = 0, used = 0;
+  bool keeps = false;
+  size_t kept = 0;
   s3::RequestId last_id = 0;
 };
 
@@ -291,6 +299,63 @@ TEST_CASE("a complete file whose seal was never recorded is sealed when it is op
   REQUIRE(file.ok());
   CHECK((*file)->sealed());
   CHECK(f.s3->count(s3::Verb::kGet) == 0);
+}
+
+TEST_CASE("Units fetched ahead of a stream stay in memory until its reader has passed") {
+  Bench b(64 * kMiB);
+  b.host.keeps = true;
+  b.content->add_handle();
+  std::deque<Bench::Answer> answers;
+  int64_t at = 0;
+  const auto read_next = [&] {
+    b.read(at, kMiB, answers.emplace_back());
+    at += kMiB;
+  };
+  size_t served = 0;
+  const auto serve_all = [&] {
+    for (; served < b.host.started.size(); ++served) b.whole(b.host.started[served]);
+    b.host.run_jobs();
+  };
+  for (int i = 0; i < 4; ++i) {
+    read_next();
+    serve_all();
+  }
+  REQUIRE(b.host.kept > 0);
+  const size_t before = b.host.kept;
+  const size_t in_use = b.host.pool.in_use();
+  REQUIRE(in_use == before);
+  // What the disk holds does not matter to who reads behind.
+  const std::string path = b.dir->file_path(7);
+  const size_t asked = b.host.started.size();
+  std::filesystem::resize_file(path, 0);
+  std::filesystem::resize_file(path, static_cast<uintmax_t>(b.size));
+  read_next();
+  REQUIRE(answers.back().count == 1);
+  REQUIRE(answers.back().right);
+  REQUIRE(b.host.kept < before + b.host.started.size() - asked);
+
+  SECTION("a unit that was read through comes from the disk, with its checksum, the next time") {
+    b.read(at - kMiB, kMiB, answers.emplace_back());
+    REQUIRE(answers.back().count == 0);  // found bad, asked again
+    serve_all();
+    REQUIRE(answers.back().right);
+  }
+  SECTION("given up on demand, it is read from the disk") {
+    serve_all();
+    const size_t kept = b.host.kept;
+    size_t dropped = 0;
+    for (int64_t unit = 0; unit < b.size; unit += kMiB) dropped += b.content->drop_kept(unit) ? 1 : 0;
+    REQUIRE(dropped == kept);
+    REQUIRE(b.host.kept == 0);
+    REQUIRE(b.host.pool.in_use() == 0);
+  }
+  SECTION("the last handle takes them along") {
+    serve_all();
+    b.content->drop_handle();
+    REQUIRE(b.host.kept == 0);
+    REQUIRE(b.host.pool.in_use() == 0);
+  }
+  for (const auto& answer : answers) REQUIRE((answer.count == 1 && answer.right));
 }
 
 }  // namespace s3cache::core
