@@ -190,6 +190,7 @@ Draft::Snapshot Draft::take_snapshot() {
   out.base_etag = base_etag_;
   out.file = file_;
   out.generation = generation_;
+  out.only_headers = !base_etag_.empty() && sending_.empty() && size_ == base_size_ && size_ == base_len_;
   return out;
 }
 

@@ -92,14 +92,24 @@ void NamespaceImpl::lookup_name(Caller caller, uint64_t parent, std::string_view
   const auto directory = c_.inodes.get(parent);
   if (!directory.ok()) return done(Error{Code::kStale, directory.error().message});
   if (directory->kind != Kind::kDirectory) return done(Error{Code::kNotDirectory, directory->name});
-  const auto listing = listings_.find(parent);
-  const uint64_t generation = listing ? listing->view().generation : 0;
+  auto listing = listings_.find(parent);
+  uint64_t generation = listing ? listing->view().generation : 0;
   c_.dir_use.touch(parent, c_.now());
   const auto state = records_.load(parent, name);
   if (!state.ok()) return done(state.error());
 
   Verdict verdict = judge(parent, name, *state);
   const bool unknown = verdict.what == Verdict::What::kAsk && !verdict.resolved.found;
+  // As other directories, whose first page is read for their own attributes, the root begins with a page:
+  // where it is the whole root nobody asks for a name of it any more. (50 x `echo > new` were 9 LISTs.)
+  if (unknown && !listing && parent == meta::kRootIno && c_.options.negative_cache &&
+      !root_tried_.exchange(true)) {
+    if (auto begun = listings_.join(parent); begun.ok()) {
+      listing = std::move(*begun);
+      generation = listing->view().generation;
+      listing->grant(1);
+    }
+  }
   if (unknown && await_listing(listing, generation, caller, parent, name, done)) return;
   const Question question = arrive(caller, parent, name);
   auto reply = [this, done = std::move(done)](const Result<Resolved>& resolved) {

@@ -7,6 +7,7 @@
 // back into it.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <string_view>
 
@@ -79,6 +80,7 @@ class NamespaceImpl : public Namespace {
   LinkReader links_;
   DirActivity activity_;
   ColdNames cold_;
+  std::atomic<bool> root_tried_ = false;
 };
 
 }  // namespace s3cache::core

@@ -199,7 +199,14 @@ void TreeRename::copy(const JobPtr& job, size_t index) {
     return copied(job, index, Error{Code::kNameTooLong, copy.key + " would be over 1,024 bytes"});
   }
   ino = ino_of(job, copy.source_key);
-  copy.headers = mount_headers(ino == 0 ? Ext() : c_.ext_of_ino(ino), c_.options);
+  const Ext ext = ino == 0 ? Ext() : c_.ext_of_ino(ino);
+  copy.headers = mount_headers(ext, c_.options);
+  if (copy.size == 0 && copy.key.ends_with('/')) {
+    // Where it has to be made anew, what is known of it saves a HEAD.
+    const auto inode = c_.ns.inodes.get(ino);
+    copy.replace = inode.ok() && inode->source != meta::AttrSource::kListing && inode->etag == copy.etag;
+    if (copy.replace) copy.headers = c_.headers(*inode, ext, copy.key);
+  }
   {
     MutexLock lock(job->mu);
     job->items[index].ino = ino;

@@ -74,6 +74,25 @@ Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers
 
 void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
                     s3::WrittenCallback done) {
+  if (!snapshot.only_headers || draft->session().open())
+    return send_bytes(draft, snapshot, std::move(target), std::move(done));
+  ObjectCopier::Copy copy;
+  copy.source_key = copy.key = target.key;
+  copy.etag = snapshot.base_etag;
+  copy.size = snapshot.size;
+  copy.replace = true;
+  copy.headers = target.headers;
+  copier_.copy(copy, [this, draft, snapshot, target, done](const Result<s3::Written>& written) {
+    // Another version, none, or no such copy: then as if the bytes had changed, too.
+    const bool refused = written.is(Code::kStale) || written.is(Code::kNotFound) ||
+                         written.is(Code::kInvalid) || written.is(Code::kUnsupported);
+    if (!refused) return done(written);
+    send_bytes(draft, snapshot, target, done);
+  });
+}
+
+void Uploader::send_bytes(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
+                          s3::WrittenCallback done) {
   if (snapshot.size <= grid_.at(0).length && !draft->session().open())
     return put(draft, snapshot, std::move(target), 0, std::move(done));
   auto upload = std::make_shared<MultipartUpload>(*this, draft, snapshot, std::move(target), std::move(done));

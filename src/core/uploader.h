@@ -3,7 +3,8 @@
 // Up to one part: one PUT. More: a multipart upload whose parts are sent from the work file, or copied on the
 // server where the base version has them; parts of a file that is still being written go up early (stream()).
 // Bodies are read from the work file while they are sent, so an upload costs no memory; a part that is
-// written again under way fails its checksum on the server and is sent again.
+// written again under way fails its checksum on the server and is sent again. Where only headers changed (a
+// chmod right after the close) the server copies the object onto itself.
 //
 // An upload in parts gets its headers when it begins; if attributes were set since, the finished object is
 // copied onto itself with the new ones before the upload counts as done.
@@ -47,6 +48,8 @@ class Uploader {
 
  private:
   friend class MultipartUpload;
+  void send_bytes(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
+                  s3::WrittenCallback done);
   void put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target, int attempt,
            s3::WrittenCallback done);
   void open_session(const std::shared_ptr<Draft>& draft, const Target& target,

@@ -4,6 +4,7 @@ A row is a function marked with @row(name); it takes a Bench and yields Figures.
 itself. Peers run in the same minute, in pairs with ours where the ratio counts: the machine's mood is the same for both.
 """
 import dataclasses
+import filecmp
 import json
 import os
 import shutil
@@ -100,6 +101,11 @@ class Bench:
         self._serial += 1
         return os.path.join(self.dir, f"{name}-{self._serial}")
 
+    def new_name(self, name):
+        """For a bucket."""
+        self._serial += 1
+        return f"{name}-{self._serial}"
+
     def mount(self, bucket, program=None, cache=None, url=None, **options):
         base = {"url": url or self.server.url, "use_path_request_style": True, "passwd_file": self.server.passwd_file,
                 "use_cache": cache or self.fresh("cache"), **options}
@@ -133,20 +139,38 @@ class Bench:
         ours = os.path.join(PROJECT, ".tools", "bin", "rclone")
         return ours if os.path.exists(ours) else shutil.which("rclone")
 
-    def download(self, bucket, key):
-        """Seconds of the fastest whole-object download we know, to the cache's file system."""
+    def _rclone(self, *words):
         config = os.path.join(self.dir, "rclone.conf")
         with open(config, "w") as f:
             f.write(f"[s]\ntype=s3\nprovider=Other\naccess_key_id={KEY_ID}\nsecret_access_key={SECRET}\n"
                     f"endpoint={self.server.url}\nregion=us-east-1\n")
+        began = time.monotonic()
+        subprocess.run([self.rclone(), "--config", config, *words], check=True)
+        return time.monotonic() - began
+
+    def download(self, bucket, key):
+        """Seconds of the fastest whole-object download we know, to the cache's file system."""
         target = self.fresh("download")
         drop_caches()
-        began = time.monotonic()
-        subprocess.run([self.rclone(), "--config", config, "copyto", "--multi-thread-streams", "16",
-                        "--multi-thread-cutoff", "1M", "--ignore-checksum", f"s:{bucket.name}/{key}", target], check=True)
-        seconds = time.monotonic() - began
+        seconds = self._rclone("copyto", "--multi-thread-streams", "16", "--multi-thread-cutoff", "1M", "--ignore-checksum",
+                               f"s:{bucket.name}/{key}", target)
         os.unlink(target)
         return seconds
+
+    def upload(self, source, bucket, key, transfers=None):
+        """Seconds of the fastest upload we know: of a file whose pages are in memory, or of a folder with so many
+        transfers. No checksum of the whole, no look at what is there or at what has arrived."""
+        lean = ["--s3-disable-checksum", "--s3-no-check-bucket", "--s3-no-head", "--ignore-checksum", "--no-check-dest"]
+        if transfers:
+            return self._rclone("copy", "--transfers", str(transfers), "--no-traverse", *lean, source, f"s:{bucket.name}/{key}")
+        return self._rclone("copyto", "--s3-upload-concurrency", "8", "--s3-chunk-size", "16M", *lean, source, f"s:{bucket.name}/{key}")
+
+    @staticmethod
+    def equal(path, other):
+        return filecmp.cmp(path, other, shallow=False)
+
+    def same(self, path, other):
+        assert self.equal(path, other), f"{path} differs"
 
     def bare(self, method, connections, client, bucket, keys):
         """Seconds that a bare client takes for one request a key."""

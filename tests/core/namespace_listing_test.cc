@@ -20,6 +20,18 @@ std::vector<std::string> names_of(const std::vector<std::pair<std::string, Liste
   return out;
 }
 
+TEST_CASE("The root's first page answers for its other names, or is not tried again") {
+  NamespaceFixture f;
+  f.put("old");
+  for (int i = 0; i < 20; i++) CHECK_FALSE(f.lookup(f.kRoot, "new" + std::to_string(i))->found);
+  CHECK(f.requests() == Count{1, 0, 0});
+  NamespaceFixture large;
+  large.s3.set_page_size(10);
+  for (int i = 0; i < 30; i++) large.put("a" + std::to_string(i));
+  for (int i = 0; i < 5; i++) CHECK_FALSE(large.lookup(large.kRoot, "new" + std::to_string(i))->found);
+  CHECK(large.requests() == Count{6, 0, 0});
+}
+
 }  // namespace
 
 TEST_CASE("10,000 objects are ten LISTs and no HEAD, then nothing, also after a remount") {

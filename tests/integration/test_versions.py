@@ -22,14 +22,16 @@ def version(tag, size):
     return b"".join(pages)[:size]
 
 
-def evict(bucket, m, limit):
-    """Two and a half caches of data never seen before push out what was there."""
-    n = 5 * limit // (2 * MIB)
+def place_fillers(bucket, limit):
+    """Two and a half caches of data; read, they push out what was there."""
     body = os.urandom(MIB)
-    for i in range(n):
+    for i in range(5 * limit // (2 * MIB)):
         bucket.place(f"filler/{i}", body, mtime=OLD, etag=f"{i:032x}")
-    for i in range(n):
-        read_whole(m.join(f"filler/{i}"))
+
+
+def evict(m):
+    for name in os.listdir(m.join("filler")):
+        read_whole(m.join("filler", name))
 
 
 @pytest.mark.parametrize("passthrough", [True, False], ids=["passthrough", "daemon"])
@@ -41,13 +43,15 @@ def test_open_handle(bucket, mount, old_kind, new_kind, event, passthrough):
     old = version(b"old", MIB + 123)
     new = version(b"new", {"grown": MIB + 70_000, "shrunk": MIB - 70_000}.get(event, len(old)))
     bucket.place("dir/f", old, mtime=OLD)
+    if event == "evicted":
+        place_fillers(bucket, limit)
     m = mount(bucket, stat_cache_expire=1, cache_size=limit, nopassthrough=None if passthrough else True)
     path = m.join("dir/f")
     with Reader(old_kind, path) as handle:
         assert handle.read() == old
         after = None  # what a fresh open must come to show
         if event == "evicted":
-            evict(bucket, m, limit)
+            evict(m)
             after = old
         elif event == "unlinked":
             os.unlink(bucket.path("dir/f"))
