@@ -88,7 +88,7 @@ struct Config {
 
   // Network.
   int64_t max_connections = 64;
-  int64_t network_threads = 2;
+  int64_t network_threads = 0;
   int64_t retries = 5;
   int64_t connect_timeout = 10;
   int64_t readwrite_timeout = 60;

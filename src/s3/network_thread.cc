@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "base/clock.h"
 
@@ -56,10 +57,10 @@ NetworkThread::~NetworkThread() {
   curl_multi_cleanup(multi_);
 }
 
+bool NetworkThread::claim_wake() { return !std::exchange(woken_, true); }
+
 void NetworkThread::wake() {
-  if (woken_) return;
-  woken_ = true;
-  curl_multi_wakeup(multi_);
+  if (claim_wake()) curl_multi_wakeup(multi_);
 }
 
 void NetworkThread::submit(RequestId id, std::shared_ptr<HttpTask> task, Priority priority) {
@@ -78,7 +79,9 @@ void NetworkThread::submit(RequestId id, std::shared_ptr<HttpTask> task, Priorit
   }
   jobs_.emplace(id, job);
   enqueue(job);
-  wake();
+  const bool asleep = claim_wake();
+  l.unlock();
+  if (asleep) curl_multi_wakeup(multi_);
 }
 
 void NetworkThread::enqueue(const JobPtr& job) {

@@ -58,6 +58,8 @@ class NetworkThread {
 
   void run();
   void wake() REQUIRES(mu_);
+  // True: the caller calls curl_multi_wakeup(), best without the lock that the thread takes first of all.
+  bool claim_wake() REQUIRES(mu_);
   void collect_cancelled(std::vector<JobPtr>& out) REQUIRES(mu_);
   void collect_due() REQUIRES(mu_);
   void end_cancelled(const std::vector<JobPtr>& jobs);

@@ -13,7 +13,7 @@ enum class IpResolve : uint8_t { kAny, kV4, kV6 };
 
 // Of one HTTP engine.
 struct HttpOptions {
-  int network_threads = 2;
+  int network_threads = 0;        // 0: two, or one on fewer than four processors
   int max_connections = 64;       // of all threads together
   int connect_timeout_s = 300;    // as s3fs
   int readwrite_timeout_s = 120;  // as s3fs: no progress for that long fails the attempt
