@@ -334,6 +334,11 @@ bool DraftTable::needs_object(uint64_t ino, std::function<void()> gone) {
   return true;
 }
 
+bool DraftTable::may_be_on_s3(uint64_t ino) {
+  const auto draft = find(ino);
+  return draft && !draft->state().sent_ctime.empty();
+}
+
 void DraftTable::object_unneeded(uint64_t ino) {
   std::vector<std::function<void()>> waiting;
   {

@@ -76,6 +76,7 @@ class DraftTable : public DraftHost, public DraftRoom {
   void save(uint64_t ino, Callback<void> done) override;
   void unlinked(uint64_t ino) override;
   bool needs_object(uint64_t ino, std::function<void()> gone) override;
+  bool may_be_on_s3(uint64_t ino) override;
 
   // At mount, before the first open: what an earlier process left.
   void recover();

@@ -40,10 +40,7 @@ class DraftHost {
   // Open, and not every byte of it is here: the object is still needed. `gone` runs when that is over.
   virtual bool needs_object(uint64_t ino, std::function<void()> gone) = 0;
   // A file without an ETag whose upload was begun and ended nobody knows how: there may be an object of it.
-  virtual bool may_be_on_s3(uint64_t ino) {
-    (void)ino;
-    return false;
-  }
+  virtual bool may_be_on_s3(uint64_t ino) = 0;
 };
 
 class Mutations {

@@ -20,6 +20,7 @@ struct Removals::Removal {
   uint64_t change = 0;  // in the ledger
   Intent intent;
   bool verify = false;
+  bool may_be_there = false;  // an upload of it began, and its answer is not here
   int tries = 0;
   // The old forms of a directory go with it.
   std::vector<std::string> more_keys;
@@ -121,7 +122,11 @@ void Removals::hide(uint64_t parent, const std::string& name, const ChangeContex
       gathering->is_durable(false);
       return done(s);
     }
-    if (!removal->intent.is_dir) c_.drafts.unlinked(removal->intent.ino);
+    if (!removal->intent.is_dir) {
+      removal->may_be_there =
+          c_.drafts.may_be_on_s3(removal->intent.ino);  // the draft may go with the next line
+      c_.drafts.unlinked(removal->intent.ino);
+    }
     gathering->is_durable(true);  // first: what asks for all that was done now includes it
     done(Status());
   };
@@ -167,7 +172,7 @@ void Removals::send(const RemovalPtr& removal) {
   // Nothing of it ever reached S3.
   const bool never = inode.ok() && inode->etag.empty() && inode->last_modified_s == 0 &&
                      intent.etag.empty() && inode->source == meta::AttrSource::kLocal &&
-                     !c_.drafts.may_be_on_s3(intent.ino);
+                     !removal->may_be_there;
   if (never) return finish(removal);
   if (!hold(removal)) add_to_batch(removal);
 }

@@ -1,5 +1,6 @@
 // Contents that this mount changes: what readers see, what goes up, and with how many requests.
 #include "draft_fixture.h"
+#include "s3/faulty_s3.h"
 
 using namespace s3cache;
 using namespace s3cache::core;
@@ -169,6 +170,38 @@ TEST_CASE_METHOD(DraftFixture, "an upload that fails says so, keeps the bytes, a
   for (int i = 0; i < 400 && object("f") == "absent"; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
   CHECK(object("f") == "kept");
+}
+
+TEST_CASE("an upload whose answer was lost leaves no object when its file is removed or renamed") {
+  DraftFixture f;
+  f.unmount();
+  f.fresh_server();
+  s3::FaultyS3 faulty(*f.s3, [](const s3::RequestInfo& r) -> s3::Fault {
+    if (r.verb != s3::Verb::kPut || r.key != "f") return {};
+    return {.kind = s3::Fault::Kind::kLostAnswer, .error = Error{Code::kUnavailable, "the answer was lost"}};
+  });
+  f.client = &faulty;
+  f.mount();
+  auto file = f.create("f");
+  REQUIRE(f.write(file, 0, "data").ok());
+  REQUIRE_FALSE(f.flush(file).ok());
+  REQUIRE(f.object("f") == "data");
+  SECTION("removed") {
+    file.reset();
+    REQUIRE(f.wait<void>([&](auto done) { f.fs->unlink(meta::kRootIno, "f", done); }).ok());
+    for (int i = 0; i < 1000 && f.object("f") != "absent"; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    REQUIRE(f.object("f") == "absent");
+  }
+  SECTION("removed while it is open") {
+    REQUIRE(f.wait<void>([&](auto done) { f.fs->unlink(meta::kRootIno, "f", done); }).ok());
+    for (int i = 0; i < 1000 && f.object("f") != "absent"; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    REQUIRE(f.object("f") == "absent");
+    REQUIRE(*f.read(file, 0, 10) == "data");
+  }
+  file.reset();
+  f.unmount();
 }
 
 namespace {

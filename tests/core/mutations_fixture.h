@@ -40,6 +40,7 @@ class FakeDrafts : public DraftHost {
     gone_[ino] = std::move(gone);
     return true;
   }
+  bool may_be_on_s3(uint64_t) override { return false; }
   void close(uint64_t ino) {
     std::function<void()> gone;
     {
