@@ -272,9 +272,12 @@ void AttrChanges::confirm(const RoundPtr& round, const s3::Written& written) {
     now.last_modified_s = written.last_modified;
     now.implicit_dir = false;
     if (promised) return;  // the record is ahead, and the journal says by how much
+    const int64_t mtime = now.mtime_ns;
     take_attributes(now, round->after);
+    if (mtime != before.mtime_ns) now.mtime_ns = mtime;  // written meanwhile
     now.source = AttrSource::kHead;
   };
+  c_.drafts.object_copied(round->ino, before.etag, written.etag);
   const Status s = c_.edits.write(round->ino, edit, promised ? nullptr : &round->ext);
   for (const uint64_t seq : std::exchange(round->promised, {})) {
     c_.edits.confirm(seq, round->ino, [](Inode& now) { now.source = AttrSource::kHead; });

@@ -169,11 +169,14 @@ Result<int64_t> Draft::zero(int64_t offset, int64_t length, bool may_grow) {
   return size_;
 }
 
-void Draft::attributes_changed() {
+bool Draft::attributes_changed() {
   session_.attributes_changed();
+  MutexLock io(io_mu_);  // not in the middle of end()
   MutexLock lock(mu_);
+  if (!begun_ && !fresh) return false;
   attributes_ = true;
   ++generation_;
+  return true;
 }
 
 Draft::Snapshot Draft::take_snapshot() {

@@ -68,7 +68,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
   Result<int64_t> append(std::span<const std::byte> data);
   Result<int64_t> truncate(int64_t size);
   Result<int64_t> zero(int64_t offset, int64_t length, bool may_grow);
-  void attributes_changed();
+  // False: idle, and they have to go another way.
+  bool attributes_changed();
 
   // REQUIRES: begun. As Content::read.
   void read(int64_t offset, size_t length, Callback<ReadReply> done);

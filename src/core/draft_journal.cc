@@ -121,6 +121,11 @@ void put_draft_end(meta::MetaStore& store, Batch& batch, uint64_t ino) {
   for (std::string& key : extent_keys(store, ino)) batch.erase(Table::kDirty, std::move(key));
 }
 
+bool has_draft_mark(meta::MetaStore& store, uint64_t ino) {
+  const auto mark = store.get(Table::kState, mark_key(ino));
+  return mark.ok() && mark->has_value();
+}
+
 void forget_draft_records(meta::MetaStore& store, uint64_t ino) {
   Batch batch;
   put_draft_end(store, batch, ino);

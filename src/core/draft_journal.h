@@ -36,6 +36,8 @@ meta::Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t no
 meta::Batch sent_mark(const Draft& draft);
 // Takes the mark and the extents away.
 void put_draft_end(meta::MetaStore& store, meta::Batch& batch, uint64_t ino);
+// The inode is being changed: its source and its name's pin are the draft's.
+bool has_draft_mark(meta::MetaStore& store, uint64_t ino);
 void forget_draft_records(meta::MetaStore& store, uint64_t ino);
 
 std::vector<DraftMark> read_draft_marks(meta::MetaStore& store);

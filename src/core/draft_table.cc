@@ -299,8 +299,7 @@ bool DraftTable::attributes_changed(uint64_t ino) {
   const auto draft = find(ino);
   if (!draft || draft->unlinked()) return false;
   // An idle draft of an object that exists has no bytes to send with them.
-  if (!draft->begun() && !draft->fresh) return false;
-  draft->attributes_changed();
+  if (!draft->attributes_changed()) return false;
   bool unattended = false;
   {
     MutexLock lock(mu_);
@@ -314,6 +313,14 @@ void DraftTable::save(uint64_t ino, Callback<void> done) {
   const auto draft = find(ino);
   if (!draft || !draft->dirty() || draft->unlinked()) return done({});
   upload(draft, std::move(done));
+}
+
+void DraftTable::object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) {
+  const auto draft = find(ino);
+  if (!draft || !draft->begun() || from_etag == to_etag) return;
+  const Draft::State state = draft->state();
+  if (state.base_etag != from_etag) return;
+  draft->rebase(to_etag, state.base_size, contents_.uncached(ino, to_etag, state.base_size));
 }
 
 void DraftTable::unlinked(uint64_t ino) {

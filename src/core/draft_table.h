@@ -75,6 +75,7 @@ class DraftTable : public DraftHost, public DraftRoom {
   bool attributes_changed(uint64_t ino) override;
   void save(uint64_t ino, Callback<void> done) override;
   void unlinked(uint64_t ino) override;
+  void object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) override;
   bool needs_object(uint64_t ino, std::function<void()> gone) override;
   bool may_be_on_s3(uint64_t ino) override;
 

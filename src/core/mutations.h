@@ -39,6 +39,10 @@ class DraftHost {
   virtual void unlinked(uint64_t ino) = 0;
   // Open, and not every byte of it is here: the object is still needed. `gone` runs when that is over.
   virtual bool needs_object(uint64_t ino, std::function<void()> gone) = 0;
+  // The object was copied (onto itself, or to its new name): the same bytes have another ETag now.
+  virtual void object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) {
+    (void)ino, (void)from_etag, (void)to_etag;
+  }
   // A file without an ETag whose upload was begun and ended nobody knows how: there may be an object of it.
   virtual bool may_be_on_s3(uint64_t ino) = 0;
 };

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "core/dir_collect.h"
+#include "core/draft_journal.h"
 
 namespace s3cache::core {
 
@@ -125,6 +126,16 @@ void NameRecords::lost(uint64_t seq, const Intent& intent) {
   c_.inodes.pins().drop(intent.new_parent);
 }
 
+// A file that a writer began to change while its earlier change was on its way stays local and pinned: what
+// S3 says of it would hide what is written here. True: there is such a writer.
+bool NameRecords::edit_beside_draft(uint64_t ino, Inode& inode, const Edit& edit) {
+  const auto source = inode.source;
+  const bool drafted = inode.kind == Kind::kFile && has_draft_mark(c_.store(), ino);
+  edit(inode);
+  if (drafted) inode.source = source;
+  return drafted;
+}
+
 void NameRecords::confirm(uint64_t seq, uint64_t ino, const Edit& edit) {
   const auto before = c_.inodes.get(ino);
   Batch rest;
@@ -135,8 +146,7 @@ void NameRecords::confirm(uint64_t seq, uint64_t ino, const Edit& edit) {
     MutexLock lock(c_.dir_lock(before->parent));
     const bool mine = owns(seq, before->parent, tail);
     (void)c_.inodes.update(ino, [&](Inode& inode, Batch& batch) {
-      if (mine) {
-        edit(inode);
+      if (mine && !edit_beside_draft(ino, inode, edit)) {
         batch.put(Table::kDirent, be64(before->parent) + tail, encoded(ino, c_.now()));
       }
       journal_.done(batch, seq);
@@ -203,7 +213,7 @@ Status NameRecords::write(uint64_t ino, const Edit& edit, const Ext* ext) {
   MutexLock lock(c_.dir_lock(before->parent));
   const auto known = ino == meta::kRootIno ? std::nullopt : dirent(before->parent, tail);
   const auto updated = c_.inodes.update(ino, [&](Inode& inode, Batch& batch) {
-    edit(inode);
+    (void)edit_beside_draft(ino, inode, edit);
     if (ext != nullptr) put_ext(batch, ino, *ext);
     if (known && known->ino == ino && known->checked_at_ns != kPinned) {
       batch.put(Table::kDirent, be64(before->parent) + tail, encoded(ino, c_.now()));

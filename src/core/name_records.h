@@ -79,6 +79,7 @@ class NameRecords {
   void adopt(uint64_t seq, const meta::Intent& intent);
 
  private:
+  bool edit_beside_draft(uint64_t ino, meta::Inode& inode, const Edit& edit);
   struct Owner {
     uint64_t seq;
     meta::Intent::Op op;

@@ -212,6 +212,7 @@ void Renames::move(const JobPtr& job, const std::string& etag, int64_t last_modi
     if (job->known) inode.ctime_ns = job->inode.ctime_ns;
     if (job->known && inode.source == AttrSource::kHeadYoung) inode.source = AttrSource::kHead;
   };
+  c_.drafts.object_copied(intent.ino, intent.etag, etag);
   auto next = std::make_shared<uint64_t>(0);
   const auto durable = [this, job, removal, next](const Status& s) {
     if (!s.ok()) {

@@ -68,7 +68,7 @@ def build(root, big):
     os.chown(at("link"), 77, 88, follow_symlinks=False)
 
 
-def attributes(path):
+def attributes(path, xattrs=True):
     """What one name shows: everything but inode number, ctime and atime."""
     st = os.lstat(path)
     shown = {"mode": oct(st.st_mode), "owner": (st.st_uid, st.st_gid), "mtime": st.st_mtime_ns}
@@ -80,19 +80,19 @@ def attributes(path):
         assert len(shown["bytes"]) == st.st_size, path
     if stat.S_ISBLK(st.st_mode) or stat.S_ISCHR(st.st_mode):
         shown["device"] = (os.major(st.st_rdev), os.minor(st.st_rdev))
-    if not stat.S_ISLNK(st.st_mode):
+    if not stat.S_ISLNK(st.st_mode) and xattrs:
         names = [n for n in os.listxattr(path) if not n.startswith("user.s3cache.")]
         shown["xattrs"] = {n: os.getxattr(path, n) for n in sorted(names)}
     return shown
 
 
-def snapshot(root):
+def snapshot(root, xattrs=True):
     """Every name below `root` and what it shows."""
     shown = {}
     for where, dirs, files in os.walk(root):
         for name in dirs + files:
             path = os.path.join(where, name)
-            shown[os.path.relpath(path, root)] = attributes(path)
+            shown[os.path.relpath(path, root)] = attributes(path, xattrs)
     return shown
 
 
