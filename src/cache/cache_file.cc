@@ -212,7 +212,8 @@ Result<int64_t> CacheFile::write(int64_t offset, std::span<const std::byte> data
   Status written;
   for (int64_t at = offset; at < end && written.ok();) {
     const int64_t stop = std::min(end, (at / kSlice + 1) * kSlice);
-    for (int64_t b = (at + kCrcBlock - 1) / kCrcBlock; b * kCrcBlock + block_bytes(b) <= stop && b <= last; b++)
+    for (int64_t b = (at + kCrcBlock - 1) / kCrcBlock; b * kCrcBlock + block_bytes(b) <= stop && b <= last;
+         b++)
       whole.push_back(
           {b, crc32c(0, data.data() + (b * kCrcBlock - offset), static_cast<size_t>(block_bytes(b)))});
     written = write_all((*fd)->get(), at, data.subspan(at - offset, stop - at), dir_.file_path(fid_));

@@ -2,9 +2,10 @@
 //
 // Every byte that comes from S3 lands in a unit first; a transfer takes all its units before it starts, so
 // the pool is the back-pressure of the whole read path (-o mem_limit). Background work leaves the last
-// quarter to foreground reads. Units are mapped when first needed and reused last-in first-out (a fresh MiB
-// costs 256 page faults). Threads: any. Ownership: a Unit returns to its pool when the last reference goes;
-// the pool outlives its units. Errors: none; take() answers "not now". Units: bytes.
+// quarter to foreground reads. Units are mapped when first needed, a huge page at a time where the kernel has
+// one, and reused last-in first-out (a fresh MiB costs 256 page faults else). Threads: any. Ownership: a Unit
+// returns to its pool when the last reference goes; the pool outlives its units. Errors: none; take() answers
+// "not now". Units: bytes.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,7 @@ class BufferPool {
   void on_available(std::function<void()> wake) { wake_ = std::move(wake); }
 
   // Unmaps the units that were idle since the last call: a burst does not stay in RSS for ever, and a steady
-  // stream does not pay 256 page faults for each MiB. For the janitor.
+  // stream does not fault its memory in again and again. For the janitor.
   void trim();
 
   size_t capacity() const { return capacity_; }
