@@ -42,7 +42,20 @@ void DirActivity::asked(uint64_t ino, uint32_t tid, std::string_view name) {
   d.last_asked[tid] = hash_of(name);
 }
 
+void DirActivity::removed(uint64_t ino, std::string_view name) {
+  MutexLock lock(mu_);
+  const auto it = dirs_.find(ino);
+  if (it == dirs_.end()) return;
+  for (const auto& [tid, asked] : it->second.last_asked)
+    if (asked == hash_of(name)) removing_.store(tid, std::memory_order_relaxed);
+}
+
+void DirActivity::wants_attributes(uint32_t tid) {
+  if (removing(tid)) removing_.store(0, std::memory_order_relaxed);
+}
+
 bool DirActivity::opened(uint64_t ino, uint32_t tid) {
+  wants_attributes(tid);
   MutexLock lock(mu_);
   const auto it = dirs_.find(ino);
   if (it == dirs_.end()) return false;

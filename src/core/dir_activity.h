@@ -1,9 +1,10 @@
-// DirActivity: who walks through which directory, for two guesses about what will be asked next.
+// DirActivity: who walks through which directory, for three guesses about what will be asked next.
 //
 // Stat walk: a thread whose attribute question (probe or HEAD) in a directory was not followed by an OPEN of
 // that object before its next LOOKUP or GETATTR there only stats: the directory's siblings are then asked by
 // parallel HEADs, until an OPEN in that directory says otherwise. Threads are judged one by one, so several
-// readers interleaving never look like a walk. Cold walk: after kColdLimit names asked one by one the
+// readers interleaving never look like a walk. Removal: a thread that removed what it had asked for last wants
+// names only, until it opens or stats a file. Cold walk: after kColdLimit names asked one by one the
 // directory is worth listing. Threads: any. Bounded: kMaxDirs directories (the longest unused goes),
 // kMaxThreads threads each. In RAM only.
 #pragma once
@@ -30,6 +31,10 @@ class DirActivity {
   bool idle() const { return count_.load(std::memory_order_relaxed) == 0; }
   // An OPEN. True: it ended a stat walk.
   bool opened(uint64_t dir, uint32_t tid);
+  // The name was removed, by whoever asked for it last.
+  void removed(uint64_t dir, std::string_view name);
+  bool removing(uint32_t tid) const { return tid != 0 && removing_.load(std::memory_order_relaxed) == tid; }
+  void wants_attributes(uint32_t tid);
   // A name was asked by a request of its own. True: every kColdLimit-th time.
   bool cold(uint64_t dir);
 
@@ -45,6 +50,7 @@ class DirActivity {
   Mutex mu_;
   std::unordered_map<uint64_t, Dir> dirs_ GUARDED_BY(mu_);
   uint64_t tick_ GUARDED_BY(mu_) = 0;
+  std::atomic<uint32_t> removing_{0};  // the thread that did last
   std::atomic<size_t> count_{0};  // of dirs_: spares warm opens the lock and the inode's record
 };
 

@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -69,6 +71,15 @@ void NamespaceImpl::resolve_cold(const Question& question, uint64_t parent, cons
                     });
 }
 
+// `rm -rf` of what others have made needs no headers: they were a HEAD for each file that was to go. In a
+// sticky directory the kernel judges by the file's owner.
+bool NamespaceImpl::name_will_do(Caller caller, const Inode& directory, const Verdict& verdict) const {
+  if (verdict.what != Verdict::What::kFound || !activity_.removing(caller.tid)) return false;
+  const Inode& inode = verdict.resolved.inode;
+  return inode.kind == Kind::kFile && inode.kind_known && (directory.mode & S_ISVTX) == 0 &&
+         !exact(verdict.resolved);
+}
+
 void NamespaceImpl::lookup(Caller caller, uint64_t parent, std::string_view name,
                            Callback<LookupReply> done) {
   c_.lookups++;
@@ -111,6 +122,11 @@ void NamespaceImpl::lookup_name(Caller caller, uint64_t parent, std::string_view
     }
   }
   if (unknown && await_listing(listing, generation, caller, parent, name, done)) return;
+  if (name_will_do(caller, *directory, verdict)) {
+    LookupReply named = reply_of(verdict.resolved);
+    named.entry.guessed = true;
+    return done(std::move(named));
+  }
   const Question question = arrive(caller, parent, name);
   auto reply = [this, done = std::move(done)](const Result<Resolved>& resolved) {
     if (!resolved.ok()) return done(resolved.error());
@@ -253,6 +269,7 @@ void NamespaceImpl::entry_by_ino(const Question& question, uint64_t ino, bool fo
   const auto state = records_.load(inode->parent, inode->name);
   if (!state.ok()) return done(state.error());
   Question asked = question;
+  if (question.counts && inode->kind == Kind::kFile) activity_.wants_attributes(question.caller.tid);
   if (question.counts) asked = arrive(question.caller, inode->parent, inode->name);
   Verdict verdict = judge(inode->parent, inode->name, *state);
   if (verdict.resolved.pinned && !verdict.resolved.found) {

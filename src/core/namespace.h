@@ -123,6 +123,11 @@ class Namespace {
   // Symlink target, xattrs and kept headers, with a HEAD if they are not known yet.
   virtual void ext(uint64_t ino, Callback<meta::Ext> done) = 0;
 
+  // The name is about to be removed: walk detection learns what its LOOKUP was for.
+  virtual void removing(uint64_t parent, std::string_view name) {
+    (void)parent;
+    (void)name;
+  }
   // An OPEN reached this inode: stat-walk detection ends for its directory.
   virtual void opened(Caller caller, uint64_t ino) = 0;
 

@@ -34,6 +34,7 @@ class NamespaceImpl : public Namespace {
                Callback<bool> done) override;
   void readlink(uint64_t ino, Callback<std::string> done) override;
   void ext(uint64_t ino, Callback<meta::Ext> done) override;
+  void removing(uint64_t parent, std::string_view name) override { activity_.removed(parent, name); }
   void opened(Caller caller, uint64_t ino) override;
   int64_t tend() override;
   NamespaceStats stats() const override;
@@ -55,6 +56,7 @@ class NamespaceImpl : public Namespace {
   void lookup_name(Caller caller, uint64_t parent, std::string_view name, Callback<LookupReply> done);
   bool await_listing(const std::shared_ptr<Listing>& listing, uint64_t generation, Caller caller,
                      uint64_t parent, std::string_view name, const Callback<LookupReply>& done);
+  bool name_will_do(Caller caller, const meta::Inode& directory, const Verdict& verdict) const;
   Verdict judge(uint64_t parent, std::string_view name, const NameState& state);
   Question arrive(Caller caller, uint64_t parent, std::string_view name);
   void resolve_cold(const Question& question, uint64_t parent, const std::string& name,

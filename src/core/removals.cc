@@ -65,6 +65,7 @@ struct Gathering {
 }  // namespace
 
 void Removals::unlink(uint64_t parent, std::string name, Callback<void> done) {
+  c_.names.removing(parent, name);
   c_.locate(parent, name,
             [this, parent, name, done = std::move(done)](const Result<ChangeContext::Place>& place) {
               if (!place.ok()) return done(place.error());

@@ -30,6 +30,7 @@ struct Entry {
   Attr attr;
   uint64_t version = 0;  // of a regular file's content; 0 for everything else
   int64_t ttl_ms = 0;    // how long kernel and caller may believe it
+  bool guessed = false;  // name, type and size are right, the rest is to be asked when it is wanted
 };
 
 // The answer to a LOOKUP. A name that is known to be absent is an answer, not an error.

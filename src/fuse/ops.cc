@@ -53,7 +53,8 @@ fuse_entry_param to_entry_param(uint64_t nodeid, const core::Entry& e) {
   fuse_entry_param p{};
   p.ino = nodeid;
   p.attr = to_stat(e.attr);
-  p.attr_timeout = p.entry_timeout = to_seconds(e.ttl_ms);
+  p.entry_timeout = to_seconds(e.ttl_ms);
+  p.attr_timeout = e.guessed ? 0 : p.entry_timeout;
   return p;
 }
 

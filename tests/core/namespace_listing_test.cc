@@ -32,6 +32,33 @@ TEST_CASE("The root's first page answers for its other names, or is not tried ag
   CHECK(large.requests() == Count{6, 0, 0});
 }
 
+TEST_CASE("Who removes file after file is told names, everybody else attributes") {
+  NamespaceFixture f;
+  for (int i = 0; i < 6; i++) {
+    f.put("d/f" + std::to_string(i), std::string(5000, 'x'), {{"x-amz-meta-mode", "33261"}});
+  }
+  const uint64_t d = f.ino_of("d");
+  REQUIRE(f.keys(f.list(d)).size() == 6);
+  f.requests();
+  CHECK_FALSE(f.lookup(d, "f0", 7)->entry.guessed);
+  f.names->removing(d, "f0");
+  f.requests();
+  for (const std::string name : {"f1", "f2"}) {
+    const auto named = f.lookup(d, name, 7);
+    CHECK(named->entry.guessed);
+    CHECK(named->entry.attr.size == 5000);
+    f.names->removing(d, name);
+  }
+  CHECK(f.requests() == Count{0, 0, 0});
+  CHECK(f.lookup(d, "f3", 8)->entry.attr.mode == (S_IFREG | 0755));  // another thread
+  const auto named = f.lookup(d, "f4", 7);
+  CHECK(named->entry.guessed);
+  CHECK(f.getattr(named->entry.attr.ino, 7)->attr.mode == (S_IFREG | 0755));
+  const auto next = f.lookup(d, "f5", 7);
+  CHECK_FALSE(next->entry.guessed);
+  CHECK(next->entry.attr.mode == (S_IFREG | 0755));
+}
+
 }  // namespace
 
 TEST_CASE("10,000 objects are ten LISTs and no HEAD, then nothing, also after a remount") {

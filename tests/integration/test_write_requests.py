@@ -35,6 +35,25 @@ def test_new_files_in_a_directory_of_others(bucket, mount):
     assert c.PUT == 20 and c.LIST <= 2 and c.HEAD == c.GET == 0, c
 
 
+def test_after_a_removal_attributes_are_exact(bucket, mount):
+    """Names that a remover looked up without their headers show them to whoever wants them, also in the same thread."""
+    for i in range(8):
+        bucket.put(f"d/f{i}", b"x" * 5000, mode=0o100751, uid=7)
+    m = mount(bucket)
+    os.unlink(m.join("d/f0"))
+    os.unlink(m.join("d/f1"))
+    for i in (2, 3):
+        st = os.stat(m.join(f"d/f{i}"))
+        assert (st.st_mode & 0o7777, st.st_uid, st.st_size) == (0o751, 7, 5000)
+    os.unlink(m.join("d/f4"))
+    os.unlink(m.join("d/f5"))
+    with open(m.join("d/f6"), "rb") as f:
+        assert os.fstat(f.fileno()).st_uid == 7 and f.read() == b"x" * 5000
+    os.unlink(m.join("d/f2"))
+    os.chmod(m.join("d/f7"), 0o700)
+    assert os.stat(m.join("d/f7")).st_uid == 7 and os.stat(m.join("d/f7")).st_mode & 0o7777 == 0o700
+
+
 def test_second_rsync_sends_nothing(bucket, mount, work):
     source = os.path.join(work, "source")
     os.makedirs(source)
