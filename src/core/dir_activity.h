@@ -3,8 +3,8 @@
 // Stat walk: a thread whose attribute question (probe or HEAD) in a directory was not followed by an OPEN of
 // that object before its next LOOKUP or GETATTR there only stats: the directory's siblings are then asked by
 // parallel HEADs, until an OPEN in that directory says otherwise. Threads are judged one by one, so several
-// readers interleaving never look like a walk. Removal: a thread that removed what it had asked for last wants
-// names only, until it opens or stats a file. Cold walk: after kColdLimit names asked one by one the
+// readers interleaving never look like a walk. Removal: a thread that removed what it had asked for last
+// wants names only, until it opens or stats a file. Cold walk: after kColdLimit names asked one by one the
 // directory is worth listing. Threads: any. Bounded: kMaxDirs directories (the longest unused goes),
 // kMaxThreads threads each. In RAM only.
 #pragma once
@@ -51,7 +51,7 @@ class DirActivity {
   std::unordered_map<uint64_t, Dir> dirs_ GUARDED_BY(mu_);
   uint64_t tick_ GUARDED_BY(mu_) = 0;
   std::atomic<uint32_t> removing_{0};  // the thread that did last
-  std::atomic<size_t> count_{0};  // of dirs_: spares warm opens the lock and the inode's record
+  std::atomic<size_t> count_{0};       // of dirs_: spares warm opens the lock and the inode's record
 };
 
 }  // namespace s3cache::core

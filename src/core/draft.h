@@ -86,7 +86,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
     uint64_t generation = 0;
     // For the record once it is saved; 0: as it is.
     int64_t mtime_ns = 0, ctime_ns = 0;
-    bool mtime_late = false;  // the object's mtime will be that of its first part, and is to be set
+    bool mtime_late = false;    // the object's mtime will be that of its first part, and is to be set
     bool only_headers = false;  // the bytes are the base version's
   };
   Snapshot take_snapshot();
