@@ -10,6 +10,10 @@ namespace s3cache::core {
 namespace {
 // Parts sent again because they were written under way, before the upload gives up on a hot file.
 constexpr int kMaxRepeats = 20;
+
+bool forgotten(const Error& error) {
+  return error.code == Code::kNotFound && error.message.find("NoSuchUpload") != std::string::npos;
+}
 }  // namespace
 
 MultipartUpload::MultipartUpload(Uploader& uploader, std::shared_ptr<Draft> draft, Draft::Snapshot snapshot,
@@ -84,6 +88,9 @@ void MultipartUpload::copy(const PlannedPart& part) {
   request.length = part.length;
   request.source_if_match = snapshot_.base_etag;
   up_.s3_.copy_part(std::move(request), [self = shared_from_this(), part](Result<s3::Written> written) {
+    // The version this builds on is gone, which is what a replaced one is.
+    if (written.is(Code::kNotFound) && !forgotten(written.error()))
+      written = Error{Code::kStale, written.error().message};
     // Where parts carry checksums each has to be named in Complete, also the server's own of a copy.
     self->draft_->session().end_part(part.number, written, written.ok() ? written->crc32c : std::nullopt);
     self->ended(part, written);
@@ -164,9 +171,25 @@ void MultipartUpload::completed(const s3::Written& written) {
   up_.copier_.copy(std::move(copy), done_);
 }
 
-void MultipartUpload::fail(const Error& error) {
+bool MultipartUpload::start_over(const Error& error) {
+  if (!forgotten(error)) return false;
+  {
+    MutexLock lock(mu_);
+    if (std::exchange(started_over_, true)) return false;
+    next_ = 0;
+    finishing_ = false;
+    error_.reset();
+  }
+  log::warn("upload of {}: {}; it begins anew", target_.key, error.message);
   up_.abandon(*draft_);
-  done_(error);
+  start();
+  return true;
+}
+
+void MultipartUpload::fail(const Error& error) {
+  if (start_over(error)) return;
+  up_.abandon(*draft_);
+  done_(forgotten(error) ? Error{Code::kUnavailable, error.message} : error);
 }
 
 }  // namespace s3cache::core

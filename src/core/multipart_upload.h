@@ -28,6 +28,8 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   // Complete answered.
   void completed(const s3::Written& written);
   void fail(const Error& error);
+  // The server forgot the upload (a lifecycle rule, another client's abort): all of it goes once more.
+  bool start_over(const Error& error);
 
   Uploader& up_;
   const std::shared_ptr<Draft> draft_;
@@ -40,6 +42,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   int running_ GUARDED_BY(mu_) = 0;
   int repeats_ GUARDED_BY(mu_) = 0;
   bool finishing_ GUARDED_BY(mu_) = false;
+  bool started_over_ GUARDED_BY(mu_) = false;
   std::optional<Error> error_ GUARDED_BY(mu_);
 };
 
