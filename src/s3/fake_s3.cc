@@ -218,6 +218,11 @@ RequestId FakeS3::submit(JobPtr job) {
   count_call(job->info.verb);
   record_.push_back(job->info);
   const RequestId id = job->info.id;
+  if (ended_) {  // as HttpEngine does it: the answer still comes, from here
+    l.unlock();
+    (void)step(job);
+    return id;
+  }
   jobs_.push_back(std::move(job));
   changed_.notify_all();
   return id;

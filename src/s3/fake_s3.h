@@ -168,6 +168,7 @@ class FakeS3 : public S3Client {
   bool omit_etags_ GUARDED_BY(mu_) = false;
   bool omit_dates_ GUARDED_BY(mu_) = false;
   bool manual_ GUARDED_BY(mu_) = false;
+  bool ended_ GUARDED_BY(mu_) = false;  // the thread is gone
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -97,7 +97,8 @@ void FakeS3::run() {
   for (;;) {
     const JobPtr job = next_runnable();
     if (!job) {
-      if (stopping_ && jobs_.empty()) return;
+      ended_ = stopping_ && jobs_.empty();
+      if (ended_) return;
       changed_.wait(mu_);
       continue;
     }

@@ -167,7 +167,7 @@ TEST_CASE_METHOD(DraftFixture, "an upload that fails says so, keeps the bytes, a
   CHECK(*read(file, 0, 10) == "kept");
   s3->set_failure(nullptr);
   clock.advance_ms(120'000);
-  for (int i = 0; i < 400 && object("f") == "absent"; ++i)
+  for (int i = 0; i < 4000 && object("f") == "absent"; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
   CHECK(object("f") == "kept");
 }
@@ -245,7 +245,7 @@ TEST_CASE_METHOD(DraftFixture, "an upload in parts and the file's record agree o
     REQUIRE(flush(file).ok());
     CHECK(file->attr().mtime_ns / 1'000'000'000 == begun + 60);
     const auto there = [&] { return parse_time_ns(header("big", "x-amz-meta-mtime")); };
-    for (int i = 0; i < 400 && there() != file->attr().mtime_ns; ++i)
+    for (int i = 0; i < 6000 && there() != file->attr().mtime_ns; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     CHECK(s3->counters().copies == 1);
   }
@@ -263,7 +263,7 @@ TEST_CASE_METHOD(DraftFixture,
   what.mode = 0600;
   fs->setattr(file->ino(), nullptr, what, [&](Result<Entry> r) { chmod.set_value(std::move(r)); });
   const auto copies = [&] { return s3->counters().copies; };
-  for (int i = 0; i < 400 && copies() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (int i = 0; i < 6000 && copies() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   REQUIRE(copies() == 1);  // its answer is held
   REQUIRE(write(file, 6000, "end").ok());
   s3->set_manual(false);

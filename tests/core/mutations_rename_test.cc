@@ -301,7 +301,7 @@ TEST_CASE("listings from before a directory moved say nothing of it") {
   const auto old = f.s3.pending()[0].id;
   f.tick();
   auto moved = f.start_rename(f.kRoot, "d", f.kRoot, "e");
-  for (int i = 0; i < 300 && moved.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready;
+  for (int i = 0; i < 3000 && moved.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready;
        i++) {
     for (const auto& info : f.s3.pending()) {
       if (info.id != old) f.s3.release(info.id);
@@ -309,7 +309,7 @@ TEST_CASE("listings from before a directory moved say nothing of it") {
   }
   f.tick();
   REQUIRE(f.await(std::move(moved)).ok());
-  for (int i = 0; i < 300 && !f.s3.keys("d").empty(); i++) {
+  for (int i = 0; i < 3000 && !f.s3.keys("d").empty(); i++) {
     for (const auto& info : f.s3.pending()) {
       if (info.id != old) f.s3.release(info.id);
     }
