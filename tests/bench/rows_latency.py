@@ -1,6 +1,7 @@
 """Changes with 20 ms between the mount and the server: what counts is how many round trips wait for each other."""
 import concurrent.futures
 import os
+import statistics
 
 from harness import Figure, drop_caches, row, timed
 from lib.changes import settle, shell
@@ -31,6 +32,16 @@ def directory(b, path, n):
     shell(f"mkdir {path} && for i in $(seq {n}); do echo $i > {path}/f$i & done; wait", b.dir)
 
 
+def flush_ms(b):
+    """What a durable commit waits for twice: the disk's own time for one flush, right now."""
+    fd, times = os.open(b.fresh("flush"), os.O_WRONLY | os.O_CREAT, 0o600), []
+    for _ in range(50):
+        os.pwrite(fd, os.urandom(4096), 0)
+        times.append(timed(os.fdatasync, fd))
+    os.close(fd)
+    return statistics.median(times) * 1000
+
+
 def changes(b, m):
     """(name, seconds) of each, in the anchors' order."""
     yield f"{FILES} new files, one after another", one_after_another(m.join("serial")), 2.8
@@ -46,11 +57,12 @@ def write_20ms(b):
     proxy = b.proxy(20)
     drop_caches()  # each unlink waits for two flushes of the disk: not behind what other rows have left to write
     ours = list(changes(b, b.mount(bucket, url=proxy.url)))
+    flush = flush_ms(b)
     b.clean()
     other = b.server.create_bucket(b.new_name("latency"))
     theirs = list(changes(b, b.s3fs(other, url=proxy.url)))
     for (name, seconds, limit), (_, slow, _) in zip(ours, theirs):
-        yield Figure(f"20 ms: {name}", seconds, limit, False, "s", reference=f"s3fs {slow:.1f} s")
+        yield Figure(f"20 ms: {name}", seconds, limit, False, "s", reference=f"s3fs {slow:.1f} s", note=f"a flush of the disk: {flush:.1f} ms")
     proxy.remove()
     bucket.remove()
     other.remove()
