@@ -88,6 +88,17 @@ int64_t Budget::reserved() const {
 
 int64_t Budget::limit() const { return options_.limit; }
 
+int64_t Budget::reach() const {
+  (void)floor_shortfall(0);  // asks the file system, if it is time
+  MutexLock lock(mu_);
+  int64_t reach = options_.limit > 0 ? options_.limit : INT64_MAX;
+  if (options_.min_free > 0 && free_ >= 0) {
+    const int64_t left = free_ - (net_written_ - net_at_stat_) - reserved_ - options_.min_free;
+    reach = std::min(reach, used_ + reserved_ + std::max<int64_t>(0, left));
+  }
+  return reach;
+}
+
 int64_t Budget::shortfall(int64_t bytes) const {
   const int64_t floor = floor_shortfall(bytes);
   MutexLock lock(mu_);

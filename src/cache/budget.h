@@ -36,6 +36,9 @@ class Budget {
   int64_t used() const;
   int64_t reserved() const;
   int64_t limit() const;
+  // What the cache can come to at most: the limit, or less where the disk leaves less. INT64_MAX: no end
+  // known.
+  int64_t reach() const;
   // Bytes that have to go before reserve(bytes) can succeed; 0: there is room.
   int64_t shortfall(int64_t bytes) const;
 

@@ -64,6 +64,7 @@ void EvictionPolicy::enlist(Entry& e) {
   (q.newest ? q.newest->newer : q.oldest) = &e;
   q.newest = &e;
   e.listed = true;
+  listed_bytes_ += e.bytes;
 }
 
 void EvictionPolicy::delist(Entry& e) {
@@ -74,6 +75,7 @@ void EvictionPolicy::delist(Entry& e) {
   (e.newer ? e.newer->older : it->second.newest) = e.older;
   if (it->second.oldest == nullptr) queues.erase(it);
   e.listed = false;
+  listed_bytes_ -= e.bytes;
 }
 
 void EvictionPolicy::accessed(uint64_t fid, uint64_t key, int64_t bytes) {
@@ -145,6 +147,14 @@ std::vector<uint64_t> EvictionPolicy::oldest(int64_t bytes) {
   return victims;
 }
 
+bool EvictionPolicy::claim(uint64_t fid) {
+  MutexLock lock(mu_);
+  const auto it = entries_.find(fid);
+  if (it == entries_.end() || !it->second.listed) return false;
+  delist(it->second);
+  return true;
+}
+
 void EvictionPolicy::add(uint64_t fid, uint64_t key, int64_t bytes, int64_t time) {
   Entry& e = entries_[fid];
   e.fid = fid;
@@ -160,6 +170,7 @@ void EvictionPolicy::add(uint64_t fid, uint64_t key, int64_t bytes, int64_t time
 void EvictionPolicy::set_bytes(Entry& e, int64_t bytes) {
   total_ += bytes - e.bytes;
   if (!e.reused) fresh_bytes_ += bytes - e.bytes;
+  if (e.listed) listed_bytes_ += bytes - e.bytes;
   e.bytes = bytes;
 }
 
@@ -217,6 +228,11 @@ bool EvictionPolicy::restore(uint64_t fid, uint64_t key, int64_t bytes) {
   restored_to_ = std::min<int64_t>(0, restored_to_ + bytes);
   add(fid, key, bytes, restored_to_);
   return true;
+}
+
+int64_t EvictionPolicy::evictable_bytes() const {
+  MutexLock lock(mu_);
+  return listed_bytes_;
 }
 
 size_t EvictionPolicy::entries() const {

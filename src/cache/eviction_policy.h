@@ -48,10 +48,13 @@ class EvictionPolicy {
   void set_evictable(uint64_t fid, bool evictable);
   // Unconditional victims of at least `bytes`, oldest first: the free-space floor, a streaming file, `free`.
   std::vector<uint64_t> oldest(int64_t bytes);
+  // That one as a victim, if it may go.
+  bool claim(uint64_t fid);
 
   // Start-up: entries oldest first. False: it is there already.
   bool restore(uint64_t fid, uint64_t key, int64_t bytes);
   size_t entries() const;
+  int64_t evictable_bytes() const;
 
  private:
   struct Entry {
@@ -89,7 +92,8 @@ class EvictionPolicy {
   std::unordered_set<uint64_t> held_ GUARDED_BY(mu_);   // set_evictable(fid, false), also before inserted()
   std::map<int64_t, Queue> queues_[2] GUARDED_BY(mu_);  // [reused], by tick, oldest first
   GhostTable ghosts_ GUARDED_BY(mu_);
-  int64_t total_ GUARDED_BY(mu_) = 0;        // bytes of all entries
+  int64_t total_ GUARDED_BY(mu_) = 0;  // bytes of all entries
+  int64_t listed_bytes_ GUARDED_BY(mu_) = 0;
   int64_t fresh_bytes_ GUARDED_BY(mu_) = 0;  // of those that are not reused
   int64_t clock_ GUARDED_BY(mu_) = 0;        // bytes accessed
   int64_t restored_to_ GUARDED_BY(mu_);      // time of the last entry restored

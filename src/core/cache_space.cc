@@ -25,14 +25,26 @@ constexpr size_t kScanPage = 1024;
 // Files counted before the mount answers (30 ms); more than that are counted behind its back, and nothing is
 // cached until they are.
 constexpr size_t kCountNow = 50'000;
+// Of what the cache can come to: what files that are open leave for writers (an eighth), and files not saved
+// yet for what their uploads read besides and for readers (a quarter).
+constexpr int64_t kWritersShare = 8, kUploadsShare = 4;
+// Versions that drafts build on may be cached until half of it is held: the other half is for the
+// drafts' own files, whose uploads read the same bytes into them.
+constexpr int64_t kPassingShare = 2;
+constexpr int64_t kMiB = 1 << 20;
 // The 256 folders of the fan-out, and what the store may grow by until it is looked at again.
 constexpr int64_t kFolderBytes = 256 * 4096 + (3 << 20);
 
 }  // namespace
 
 CacheSpace::CacheSpace(meta::MetaStore& store, cache::CacheDir& dir, cache::FdCache& fds,
-                       cache::Budget& budget)
-    : store_(store), dir_(dir), fds_(fds), budget_(budget), policy_(budget.limit()) {}
+                       cache::Budget& budget, int64_t part_bytes)
+    : store_(store),
+      dir_(dir),
+      fds_(fds),
+      budget_(budget),
+      policy_(budget.limit()),
+      part_bytes_(part_bytes) {}
 
 CacheSpace::~CacheSpace() {
   stopping_ = true;
@@ -134,7 +146,39 @@ void CacheSpace::stored(uint64_t fid, uint64_t key, int64_t bytes) {
   policy_.grown(fid, key, charge(bytes));
 }
 
-bool CacheSpace::take_for_draft(uint64_t fid, int64_t bytes) {
+// Files that are open cannot go: with all of the room theirs, nothing could be written until one closes.
+bool CacheSpace::crowds_out_writers(int64_t bytes, bool passing) const {
+  if (part_bytes_ == 0) return false;
+  const int64_t reach = budget_.reach();
+  const int64_t held = budget_.used() + budget_.reserved() - policy_.evictable_bytes();
+  return held + bytes > reach - reach / (passing ? kPassingShare : kWritersShare);
+}
+
+bool CacheSpace::within_drafts_share(int64_t bytes) {
+  const int64_t room = budget_.reach() - overhead_;
+  const int64_t for_uploads = std::min(room / 2, std::max(room / kUploadsShare, part_bytes_ + kMiB));
+  MutexLock lock(drafts_mu_);
+  return drafts_bytes_ + bytes <= room - for_uploads;
+}
+
+bool CacheSpace::evict_for_disk(int64_t bytes) {
+  if (!within_drafts_share(bytes) || budget_.shortfall(bytes) > 0) return false;
+  MutexLock lock(mu_);
+  const auto victims = policy_.oldest(bytes);
+  for (const uint64_t victim : victims) evict_locked(victim);
+  return !victims.empty();
+}
+
+void CacheSpace::draft_ended(uint64_t fid) {
+  MutexLock lock(drafts_mu_);
+  const auto it = drafts_.find(fid);
+  if (it == drafts_.end()) return;
+  drafts_bytes_ -= it->second;
+  drafts_.erase(it);
+}
+
+bool CacheSpace::take_for_draft(uint64_t fid, int64_t bytes, bool for_upload) {
+  if (!for_upload && !within_drafts_share(bytes)) return false;
   bool room = budget_.reserve(bytes);
   if (!room) {
     MutexLock lock(mu_);
@@ -144,10 +188,21 @@ bool CacheSpace::take_for_draft(uint64_t fid, int64_t bytes) {
   if (!room) return false;
   // Not evictable as long as the draft has it, so its place in the policy's order has no meaning yet.
   stored(fid, fid, bytes);
+  MutexLock lock(drafts_mu_);
+  drafts_[fid] += bytes;
+  drafts_bytes_ += bytes;
   return true;
 }
 
 void CacheSpace::shrunk(uint64_t fid, int64_t bytes) {
+  {
+    MutexLock lock(drafts_mu_);
+    const auto it = drafts_.find(fid);
+    // Of a file that was cached before it was changed only what it grew by was taken.
+    const int64_t taken = it == drafts_.end() ? 0 : std::min(bytes, it->second);
+    if (taken > 0) it->second -= taken;
+    drafts_bytes_ -= taken;
+  }
   policy_.grown(fid, fid, -bytes);
   budget_.freed(bytes);
 }
@@ -171,9 +226,10 @@ void CacheSpace::remove_orphans(uint64_t first_new_fid) {
   if (removed > 0) log::info("cache: removed {} files that a crash left without a record", removed);
 }
 
-bool CacheSpace::reserve(uint64_t key, int64_t length) {
+bool CacheSpace::reserve(uint64_t key, int64_t length, bool passing) {
   if (!counted_.load(std::memory_order_acquire)) return false;
   const int64_t bytes = charge(length);
+  if (crowds_out_writers(bytes, passing)) return false;
   if (budget_.reserve(bytes)) return true;
   if (!restored()) return false;
   MutexLock lock(mu_);
@@ -206,7 +262,13 @@ void CacheSpace::evict(uint64_t fid) {
   evict_locked(fid);
 }
 
+void CacheSpace::evict_idle(uint64_t fid) {
+  MutexLock lock(mu_);
+  if (policy_.claim(fid)) evict_locked(fid);
+}
+
 void CacheSpace::evict_locked(uint64_t fid) {
+  draft_ended(fid);
   const std::string id = meta::id_key(fid);
   const auto file = record_of(fid);
   Batch batch;

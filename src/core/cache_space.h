@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "base/sync.h"
@@ -30,7 +31,10 @@ namespace s3cache::core {
 
 class CacheSpace {
  public:
-  CacheSpace(meta::MetaStore& store, cache::CacheDir& dir, cache::FdCache& fds, cache::Budget& budget);
+  // part_bytes: what one part of an upload may have to read beside the changes; 0: nobody writes, readers may
+  // have all of it.
+  CacheSpace(meta::MetaStore& store, cache::CacheDir& dir, cache::FdCache& fds, cache::Budget& budget,
+             int64_t part_bytes);
   ~CacheSpace();  // stops the start-up walk
 
   // Finishes the trash, tells the policy and the budget what is there, removes files without a record: in the
@@ -40,20 +44,28 @@ class CacheSpace {
   bool restored() const { return restored_.load(std::memory_order_acquire); }
 
   // Room for `length` bytes more of the object `key` (policy key), evicting what the policy gives up for it.
-  bool reserve(uint64_t key, int64_t length);
+  // passing: what a draft builds on; its bytes go with it, and may be in the draft's own file as well.
+  bool reserve(uint64_t key, int64_t length, bool passing);
   void unreserve(int64_t bytes) { budget_.release(charge(bytes)); }
   // Reserved bytes of the file are on disk now.
   void stored(uint64_t fid, uint64_t key, int64_t bytes);
 
-  // Room for bytes that S3 has not got: whatever the policy thinks, cached files go for them. False: nothing
-  // can go.
-  bool take_for_draft(uint64_t fid, int64_t bytes);
+  // Room for bytes that S3 has not got: whatever the policy thinks, cached files go for them. Together they
+  // may take three quarters of the room for data; what an upload reads beside them (for_upload) may take the
+  // rest. False: nothing can go.
+  bool take_for_draft(uint64_t fid, int64_t bytes, bool for_upload) EXCLUDES(drafts_mu_);
+  // The disk is full though the budget has room: others fill it. False: nothing can go, or it would not help.
+  bool evict_for_disk(int64_t bytes) EXCLUDES(drafts_mu_);
   // A draft was cut: bytes of its file are free again.
-  void shrunk(uint64_t fid, int64_t bytes);
+  void shrunk(uint64_t fid, int64_t bytes) EXCLUDES(drafts_mu_);
+  // It was saved: its file is a cached one like others.
+  void draft_ended(uint64_t fid) EXCLUDES(drafts_mu_);
 
   // A file of an earlier mount is about to be used: it counts from here on, and does not go before it is
   // set_evictable() again. False: it has no record any more.
   bool adopt(uint64_t fid);
+  // Removes a cache file that nobody uses, whatever the policy thinks of it.
+  void evict_idle(uint64_t fid);
   // Removes one cache file for good: records, data, accounting. Once more does no harm.
   void evict(uint64_t fid);
 
@@ -62,10 +74,7 @@ class CacheSpace {
   void account_overhead();
 
   // What the cache files take: the budget's figure without store, ballast and folders.
-  int64_t data_bytes() {
-    MutexLock lock(mu_);
-    return budget_.used() - overhead_;
-  }
+  int64_t data_bytes() const { return budget_.used() - overhead_; }
 
   cache::EvictionPolicy& policy() { return policy_; }
   cache::Budget& budget() { return budget_; }
@@ -84,12 +93,18 @@ class CacheSpace {
   void evict_locked(uint64_t fid) REQUIRES(mu_);
   std::optional<meta::File> record_of(uint64_t fid);
   void count_in(uint64_t fid, const meta::File& file) REQUIRES(mu_);
+  bool crowds_out_writers(int64_t bytes, bool passing) const;
+  bool within_drafts_share(int64_t bytes) EXCLUDES(drafts_mu_);
 
   meta::MetaStore& store_;
   cache::CacheDir& dir_;
   cache::FdCache& fds_;
   cache::Budget& budget_;
   cache::EvictionPolicy policy_;
+  const int64_t part_bytes_;
+  Mutex drafts_mu_;                                                      // a leaf
+  std::unordered_map<uint64_t, int64_t> drafts_ GUARDED_BY(drafts_mu_);  // fid -> bytes taken
+  int64_t drafts_bytes_ GUARDED_BY(drafts_mu_) = 0;
   struct Found {
     int64_t used_s;
     uint64_t fid;
@@ -101,7 +116,7 @@ class CacheSpace {
   std::atomic<bool> restored_{false};
   std::atomic<bool> stopping_{false};
   Mutex mu_;
-  int64_t overhead_ GUARDED_BY(mu_) = 0;
+  std::atomic<int64_t> overhead_{0};  // changes under mu_
   std::thread restorer_;
 };
 

@@ -213,7 +213,7 @@ bool ContentTable::start(const std::shared_ptr<Content>& content, const std::sha
 }
 
 bool ContentTable::reserve(Content& content, int64_t bytes) {
-  return space_.reserve(policy_key(content.id()), bytes);
+  return space_.reserve(policy_key(content.id()), bytes, content.superseded());
 }
 
 void ContentTable::stored(Content& content, int64_t bytes) {

@@ -62,7 +62,7 @@ bool Draft::begun() const {
   return begun_;
 }
 
-Status Draft::charge(int64_t offset, int64_t length) {
+Status Draft::charge(int64_t offset, int64_t length, bool for_upload) {
   const Range pages = pages_of(offset, length);
   int64_t missing = 0;
   for (const Range& r : charged_.outside(pages.offset, pages.length)) missing += r.length;
@@ -72,7 +72,7 @@ Status Draft::charge(int64_t offset, int64_t length) {
     MutexLock lock(mu_);
     fid = fid_;
   }
-  if (!room_.take(fid, missing))
+  if (!room_.take(fid, missing, for_upload))
     return Error{Code::kNoSpace, "the cache is full of data that is not on S3 yet, or its disk is"};
   charged_.add(pages.offset, pages.length);
   return {};
@@ -90,7 +90,7 @@ Result<int64_t> Draft::write_locked(int64_t offset, std::span<const std::byte> d
   if (offset > kMaxObject - length) return too_big(offset);
   auto file = work_file();
   if (!file.ok()) return file.error();
-  if (Status s = charge(offset, length); !s.ok()) return s.error();
+  if (Status s = charge(offset, length, false); !s.ok()) return s.error();
   const Status written = cache::write_all((*file)->get(), offset, data, "work file");
   MutexLock lock(mu_);
   if (!written.ok()) return written.error();

@@ -36,8 +36,9 @@ namespace s3cache::core {
 class DraftRoom {
  public:
   virtual ~DraftRoom() = default;
-  // False: the disk or the budget is full and nothing can go.
-  virtual bool take(uint64_t fid, int64_t bytes) = 0;
+  // False: the disk or the budget is full and nothing can go. for_upload: bytes of the base version that an
+  // upload needs beside those it has.
+  virtual bool take(uint64_t fid, int64_t bytes, bool for_upload) = 0;
   virtual void freed(uint64_t fid, int64_t bytes) = 0;
 };
 
@@ -75,6 +76,9 @@ class Draft : public std::enable_shared_from_this<Draft> {
   void read(int64_t offset, size_t length, Callback<ReadReply> done);
   // Makes every byte of the range local.
   void materialize(Range range, std::function<void(Status)> done);
+  // Gives the room of the range's bytes back that are the base version's: they are read from it again.
+  // Returns how many went; 0 for a cached file that is changed in place, as kernel readers may have it.
+  int64_t drop_clean(Range range);
 
   // What one upload sends.
   struct Snapshot {
@@ -145,11 +149,12 @@ class Draft : public std::enable_shared_from_this<Draft> {
  private:
   Result<int64_t> write_locked(int64_t offset, std::span<const std::byte> data) REQUIRES(io_mu_);
   Result<std::shared_ptr<UniqueFd>> work_file() const;
-  Status charge(int64_t offset, int64_t length) REQUIRES(io_mu_);
+  Status charge(int64_t offset, int64_t length, bool for_upload) REQUIRES(io_mu_);
   void touched(int64_t offset, int64_t length) REQUIRES(mu_);
   std::vector<Range> missing(int64_t offset, int64_t length) const REQUIRES(mu_);
   void compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
-               Callback<ReadReply> done);
+               uint64_t drops, Callback<ReadReply> done);
+  bool dropped_since(uint64_t drops) const;
   Status merge(int64_t offset, ReadReply bytes);
 
   DraftRoom& room_;
@@ -176,6 +181,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
   std::string base_etag_ GUARDED_BY(mu_);
   std::string sent_ctime_ GUARDED_BY(mu_);
   int64_t sent_size_ GUARDED_BY(mu_) = 0;
+  uint64_t drops_ GUARDED_BY(mu_) = 0;  // moves before bytes of the work file go
   ExtentSet local_ GUARDED_BY(mu_), dirty_ GUARDED_BY(mu_), sending_ GUARDED_BY(mu_);
   uint64_t generation_ GUARDED_BY(mu_) = 0;  // moves with every change
 };

@@ -1,4 +1,6 @@
 // The read side of Draft: bytes of the work file, and of the base version where they are not there.
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,6 +68,8 @@ void Draft::read(int64_t offset, size_t length, Callback<ReadReply> done) {
   std::shared_ptr<UniqueFd> file;
   std::shared_ptr<Content> base;
   std::vector<Range> gaps;
+  uint64_t drops = 0;
+  const size_t asked = length;
   {
     MutexLock lock(mu_);
     if (offset >= size_ || length == 0) {
@@ -76,21 +80,24 @@ void Draft::read(int64_t offset, size_t length, Callback<ReadReply> done) {
     gaps = missing(offset, static_cast<int64_t>(length));
     file = file_;
     base = base_;
+    drops = drops_;
   }
-  if (!gaps.empty()) return compose(offset, length, std::move(gaps), std::move(base), std::move(done));
+  if (!gaps.empty()) return compose(offset, length, std::move(gaps), std::move(base), drops, std::move(done));
   const auto buffer = scratch(length);
   const ssize_t n = cache::read_fully(file->get(), offset, buffer);
   if (n < 0) return done(errno_error(errno, "read the work file"));
+  if (dropped_since(drops)) return read(offset, asked, std::move(done));
   const iovec io{buffer.data(), static_cast<size_t>(n)};
   done(ReadReply(&io, 1));
 }
 
 void Draft::compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
-                    Callback<ReadReply> done) {
+                    uint64_t drops, Callback<ReadReply> done) {
   auto all = std::make_shared<Gathering>();
   all->bytes.resize(length);
   if (cache::read_fully(file()->get(), offset, all->bytes) < 0)
     return done(errno_error(errno, "read the work file"));
+  if (dropped_since(drops)) return read(offset, length, std::move(done));
   auto finish = [all, done] {
     if (!all->arrived()) return;
     if (const Status s = all->outcome(); !s.ok()) return done(s.error());
@@ -114,6 +121,48 @@ void Draft::compose(int64_t offset, size_t length, std::vector<Range> gaps, std:
   finish();
 }
 
+// Bytes of the work file that were there when a reader looked went before it had read them.
+bool Draft::dropped_since(uint64_t drops) const {
+  MutexLock lock(mu_);
+  return drops_ != drops;
+}
+
+int64_t Draft::drop_clean(Range range) {
+  MutexLock io(io_mu_);
+  // Whole pages only: nothing else is room.
+  const int64_t begin = (range.offset + cache::kPage - 1) / cache::kPage * cache::kPage;
+  const int64_t end = (range.offset + range.length) / cache::kPage * cache::kPage;
+  std::vector<Range> clean;
+  std::shared_ptr<UniqueFd> file;
+  uint64_t fid = 0;
+  {
+    MutexLock lock(mu_);
+    if (!begun_ || whole_ || !base_) return 0;
+    for (const Range& r : local_.inside(begin, std::min(end, base_len_) - begin)) {
+      for (const Range& c : dirty_.outside(r.offset, r.length))
+        for (const Range& both : sending_.outside(c.offset, c.length)) {
+          const int64_t from = (both.offset + cache::kPage - 1) / cache::kPage * cache::kPage;
+          const int64_t to = (both.offset + both.length) / cache::kPage * cache::kPage;
+          if (to > from) clean.push_back({from, to - from});
+        }
+    }
+    if (clean.empty()) return 0;
+    for (const Range& r : clean) local_.remove(r.offset, r.length);
+    ++drops_;
+    file = file_;
+    fid = fid_;
+  }
+  int64_t freed = 0;
+  for (const Range& r : clean) {
+    if (::fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, r.offset, r.length) != 0)
+      continue;
+    for (const Range& c : charged_.inside(r.offset, r.length)) freed += c.length;
+    charged_.remove(r.offset, r.length);
+  }
+  if (freed > 0) room_.freed(fid, freed);
+  return freed;
+}
+
 // Base bytes go where nothing was written since: under the lock that writers hold.
 Status Draft::merge(int64_t offset, ReadReply bytes) {
   MutexLock io(io_mu_);
@@ -127,7 +176,7 @@ Status Draft::merge(int64_t offset, ReadReply bytes) {
       file = file_;
     }
     for (const Range& gap : gaps) {
-      if (Status s = charge(gap.offset, gap.length); !s.ok()) return s;
+      if (Status s = charge(gap.offset, gap.length, true); !s.ok()) return s;
       const auto* from = static_cast<const std::byte*>(piece.iov_base) + (gap.offset - offset);
       if (Status s =
               cache::write_all(file->get(), gap.offset, {from, static_cast<size_t>(gap.length)}, "work file");

@@ -79,6 +79,7 @@ void DraftTable::retry_loop() {
       if (wanted && clock_.mono_ms() >= draft->retry_at_ms) due.push_back(draft);
     }
     lock.unlock();
+    relieve();  // handles that closed made room, too
     for (const auto& draft : due)
       upload(draft, [](const Status& saved) {
         if (!saved.ok()) log::warn("upload: {}; it will be tried again", saved.error().message);

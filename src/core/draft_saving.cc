@@ -209,6 +209,7 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
 void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                           const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
   Status outcome = written.ok() ? Status() : Status(written.error());
+  ++settling_;
   note_outcome(draft, outcome);
   if (written.ok()) {
     draft->fresh = false;
@@ -226,14 +227,18 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
     draft->retry_at_ms = clock_.mono_ms() + wait;
   }
   const bool more = answer_waiters(draft, written.ok() ? snapshot.generation : UINT64_MAX, outcome);
-  if (more)
+  if (more) {
+    --settling_;
     return queue_.run(draft->ino(), [this, draft](InodeQueue::Turn next) { upload_turn(draft, next); });
+  }
   if (written.ok() && draft->begun()) finish(draft, snapshot);
+  --settling_;
   bool idle = false;
   {
     MutexLock lock(mu_);
     idle = draft->writers == 0;
   }
+  relieve();
   if (idle && draft->unlinked()) return discard(draft);
   drop_if_idle(draft);
   (void)turn;  // until here nothing else happens to this inode
@@ -309,6 +314,7 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
     if (content) contents_.publish_local(content);
   });
   if (!ended) return;
+  space_.draft_ended(state.fid);
   if (!cached) space_.evict(state.fid);  // empty, or it cannot be read back
   draft->durable = false;
   // Still under begin_mu: the pin that comes off is not that of a writer who begins anew.

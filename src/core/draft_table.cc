@@ -16,7 +16,7 @@ using meta::Batch;
 using meta::Inode;
 using meta::Table;
 
-DraftTable::DraftTable(const Parts& parts, const UploadOptions& options)
+DraftTable::DraftTable(const Parts& parts, const UploadOptions& options, int64_t mem_limit)
     : inodes_(parts.inodes),
       store_(parts.inodes.store()),
       contents_(parts.contents),
@@ -28,7 +28,8 @@ DraftTable::DraftTable(const Parts& parts, const UploadOptions& options)
       clock_(parts.clock),
       listener_(parts.listener),
       options_(options),
-      uploader_(s3_, store_, workers_, options) {
+      uploader_(s3_, store_, workers_, options),
+      waiting_(mem_limit) {
   contents_.on_closed([this](uint64_t ino) { object_unneeded(ino); });
   retrier_ = std::thread([this] { retry_loop(); });
 }
@@ -119,6 +120,7 @@ void DraftTable::discard(const std::shared_ptr<Draft>& draft) {
   uploader_.abandon(*draft);
   forget_draft_records(store_, draft->ino());
   if (const uint64_t fid = draft->state().fid; fid != 0) space_.evict(fid);
+  relieve();
 }
 
 std::shared_ptr<Draft> DraftTable::active(uint64_t ino, uint64_t version) {
@@ -143,6 +145,13 @@ Result<Draft::Start> DraftTable::start_of(const Inode& inode, uint64_t ino, bool
   std::shared_ptr<Content> content;
   if (inode.size > 0) {
     auto current = contents_.acquire(ino);
+    if (current.ok() && (*current)->fid() != 0 && (*current)->handles() == 0 && !waiting_.empty()) {
+      // As what the draft builds on it could not go any more: S3 has it, and the room is needed.
+      const uint64_t fid = (*current)->fid();
+      current = Error{Code::kNotFound, ""};
+      space_.evict_idle(fid);
+      current = contents_.acquire(ino);
+    }
     if (!current.ok()) return current.error();
     content = std::move(*current);
   }
@@ -285,7 +294,9 @@ void DraftTable::changed(const std::shared_ptr<Draft>& draft, int64_t size) {
   });
 }
 
-bool DraftTable::take(uint64_t fid, int64_t bytes) { return space_.take_for_draft(fid, bytes); }
+bool DraftTable::take(uint64_t fid, int64_t bytes, bool for_upload) {
+  return space_.take_for_draft(fid, bytes, for_upload);
+}
 void DraftTable::freed(uint64_t fid, int64_t bytes) { space_.shrunk(fid, bytes); }
 
 // --- DraftHost

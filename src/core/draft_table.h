@@ -22,6 +22,7 @@
 #include "core/draft.h"
 #include "core/mutations.h"
 #include "core/uploader.h"
+#include "core/waiting_writes.h"
 
 namespace s3cache::core {
 
@@ -40,7 +41,8 @@ class DraftTable : public DraftHost, public DraftRoom {
     Clock& clock;
     ChangeListener* listener;
   };
-  DraftTable(const Parts& parts, const UploadOptions& options);
+  // mem_limit: bytes of writes that wait, at most.
+  DraftTable(const Parts& parts, const UploadOptions& options, int64_t mem_limit);
   ~DraftTable() override;
   // Made after the table. REQUIRES: before the first open().
   void set_mutations(Mutations* mutations) { mutations_ = mutations; }
@@ -56,8 +58,10 @@ class DraftTable : public DraftHost, public DraftRoom {
   // Open for writing, or changed: no kernel may read the cache file by itself from now on.
   bool writing(uint64_t ino);
 
-  Result<size_t> write(const std::shared_ptr<Draft>& draft, int64_t offset, std::span<const std::byte> data);
-  Result<size_t> append(const std::shared_ptr<Draft>& draft, std::span<const std::byte> data);
+  // No offset: at the end. `file` is the handle. Where there is no room the bytes are copied and `done` comes
+  // when uploads have made some; kNoSpace only if none of them can.
+  void write(std::shared_ptr<void> file, const std::shared_ptr<Draft>& draft, std::optional<int64_t> offset,
+             std::span<const std::byte> data, Callback<size_t> done);
   Status truncate(const std::shared_ptr<Draft>& draft, int64_t size);
   Status allocate(const std::shared_ptr<Draft>& draft, int mode, int64_t offset, int64_t length);
   // Waits for S3, or with writeback for the local disk. `closing`: a new file nobody wrote waits for its last
@@ -79,12 +83,23 @@ class DraftTable : public DraftHost, public DraftRoom {
   bool needs_object(uint64_t ino, std::function<void()> gone) override;
   bool may_be_on_s3(uint64_t ino) override;
 
+  // Before the client is shut down: writes that wait are over, with kCancelled.
+  void stop_waiting();
+
   // At mount, before the first open: what an earlier process left.
   void recover();
 
  private:
-  bool take(uint64_t fid, int64_t bytes) override;
+  bool take(uint64_t fid, int64_t bytes, bool for_upload) override;
   void freed(uint64_t fid, int64_t bytes) override;
+
+  Result<size_t> write(const std::shared_ptr<Draft>& draft, int64_t offset, std::span<const std::byte> data);
+  Result<size_t> append(const std::shared_ptr<Draft>& draft, std::span<const std::byte> data);
+  Result<size_t> write_now(const std::shared_ptr<Draft>& draft, std::optional<int64_t> offset,
+                           std::span<const std::byte> data);
+  void relieve();
+  void serve_waiting();
+  bool make_room() EXCLUDES(mu_);
 
   std::shared_ptr<Draft> find(uint64_t ino);
   Status begin(const std::shared_ptr<Draft>& draft, bool truncating);
@@ -133,6 +148,10 @@ class DraftTable : public DraftHost, public DraftRoom {
   ChangeListener* const listener_;
   const UploadOptions options_;
   Uploader uploader_;
+  WaitingWrites waiting_;
+  std::atomic<size_t> settling_{0};     // uploads that have ended and whose files become cached ones
+  std::atomic<int64_t> room_at_ms_{0};  // when a write found room, or an upload got on
+  std::atomic<uint64_t> sent_seen_{0};  // bytes
   Mutations* mutations_ = nullptr;
   std::atomic<size_t> count_{0};  // of drafts_: spares the read path the lock
   Mutex mu_;

@@ -69,13 +69,15 @@ void FilesystemImpl::create(Caller caller, uint64_t parent, std::string name, Ne
 void FilesystemImpl::write(std::shared_ptr<OpenFile> file, int64_t offset, std::span<const std::byte> data,
                            Callback<size_t> done) {
   if (!draft_of(file)) return done(not_writable());
-  done(drafts_.write(static_cast<FileHandle&>(*file).draft(), offset, data));
+  const auto& draft = static_cast<FileHandle&>(*file).draft();
+  drafts_.write(file, draft, offset, data, std::move(done));
 }
 
 void FilesystemImpl::append(std::shared_ptr<OpenFile> file, std::span<const std::byte> data,
                             Callback<size_t> done) {
   if (!draft_of(file)) return done(not_writable());
-  done(drafts_.append(static_cast<FileHandle&>(*file).draft(), data));
+  const auto& draft = static_cast<FileHandle&>(*file).draft();
+  drafts_.write(file, draft, std::nullopt, data, std::move(done));
 }
 
 void FilesystemImpl::fallocate(std::shared_ptr<OpenFile> file, int mode, int64_t offset, int64_t length,

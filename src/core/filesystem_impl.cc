@@ -25,14 +25,14 @@ FilesystemImpl::FilesystemImpl(const FilesystemParts& parts, const FilesystemOpt
       workers_(options.disk_threads, "s3c-disk"),
       fds_(options.cache_fds),
       budget_(parts.dir, parts.clock, options.budget),
-      space_(parts.store, parts.dir, fds_, budget_),
+      space_(parts.store, parts.dir, fds_, budget_, options.read_only ? 0 : options.upload.multipart_size),
       inodes_(parts.store, options.prefix),
       fetcher_(parts.s3, pool_, workers_),
       contents_({inodes_, parts.dir, fds_, space_, fetcher_, workers_, parts.clock},
                 fitting(options.readahead, options.mem_limit), options.names, distrust),
       drafts_(
           {inodes_, contents_, parts.dir, space_, workers_, queue_, parts.s3, parts.clock, parts.listener},
-          options.upload),
+          options.upload, options.mem_limit),
       scrubber_(parts.store, contents_, parts.clock, options.scrub_interval_s),
       names_(Namespace::make(inodes_, parts.s3, &contents_, parts.listener, parts.clock, options.names)),
       mutations_(Mutations::make(inodes_, *names_, parts.s3, drafts_, queue_, parts.listener, parts.clock,
@@ -49,6 +49,7 @@ FilesystemImpl::FilesystemImpl(const FilesystemParts& parts, const FilesystemOpt
 
 FilesystemImpl::~FilesystemImpl() {
   janitor_.reset();
+  drafts_.stop_waiting();
   s3_.shutdown();  // no callback comes after this
   fetcher_.shutdown();
   workers_.stop();

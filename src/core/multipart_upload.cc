@@ -24,7 +24,8 @@ MultipartUpload::MultipartUpload(Uploader& uploader, std::shared_ptr<Draft> draf
       target_(std::move(target)),
       done_(std::move(done)),
       plan_(plan_parts(up_.grid_, snapshot_.size, snapshot_.base_len, snapshot_.changed,
-                       up_.options_.copy_size)) {}
+                       up_.options_.copy_size)),
+      at_once_(up_.options_.parallel) {}
 
 void MultipartUpload::start() {
   // Early parts first: whether they are good is known when they have ended.
@@ -47,7 +48,7 @@ void MultipartUpload::run() {
   {
     MutexLock lock(mu_);
     if (draft_->unlinked() && !error_) error_ = Error{Code::kCancelled, target_.key + " was removed"};
-    while (!error_ && running_ < up_.options_.parallel && next_ < plan_.size()) {
+    while (!error_ && running_ < at_once_ && next_ < plan_.size()) {
       const PlannedPart& part = plan_[next_++];
       if (draft_->session().has(part.number, part.offset, part.length)) continue;
       ++running_;
@@ -91,17 +92,50 @@ void MultipartUpload::copy(const PlannedPart& part) {
     // The version this builds on is gone, which is what a replaced one is.
     if (written.is(Code::kNotFound) && !forgotten(written.error()))
       written = Error{Code::kStale, written.error().message};
+    if (written.ok() && !written->crc32c && self->draft_->session().checksums()) {
+      self->up_.copies_lose_checksums_ = true;
+      written = Error{Code::kUnsupported, self->target_.key + ": a copied part has no checksum"};
+    }
     // Where parts carry checksums each has to be named in Complete, also the server's own of a copy.
     self->draft_->session().end_part(part.number, written, written.ok() ? written->crc32c : std::nullopt);
     self->ended(part, written);
   });
 }
 
+// Of what was read beside the changes to make whole parts. Without what is in `but`, returns the bytes that
+// went.
+int64_t MultipartUpload::drop_sent(const PlannedPart& but) {
+  std::vector<PlannedPart> all;
+  {
+    MutexLock lock(mu_);
+    all = plan_;
+  }
+  int64_t freed = 0;
+  for (const PlannedPart& part : all)
+    if (!part.copy && part.number != but.number &&
+        draft_->session().has(part.number, part.offset, part.length))
+      freed += draft_->drop_clean({part.offset, part.length});
+  return freed;
+}
+
 void MultipartUpload::ended(const PlannedPart& part, const Result<s3::Written>& written) {
+  int64_t freed = 0;
+  const bool no_room = written.is(Code::kNoSpace);
+  if (no_room) {
+    // The parts take turns in the room there is.
+    tight_ = true;
+    freed = drop_sent(part);
+    draft_->drop_clean({part.offset, part.length});
+  } else if (tight_ && written.ok() && !part.copy) {
+    draft_->drop_clean({part.offset, part.length});
+  }
   {
     MutexLock lock(mu_);
     --running_;
-    if (!written.ok()) {
+    if (no_room && (freed > 0 || running_ > 0)) {
+      at_once_ = std::max(1, running_);
+      plan_.push_back(part);
+    } else if (!written.ok()) {
       // Written under way: the server refused bytes that do not fit their checksum.
       const bool moved = draft_->state().generation != snapshot_.generation && !part.copy &&
                          (written.is(Code::kInvalid) || written.is(Code::kCorrupt) || written.is(Code::kIo));
@@ -172,10 +206,13 @@ void MultipartUpload::completed(const s3::Written& written) {
 }
 
 bool MultipartUpload::start_over(const Error& error) {
-  if (!forgotten(error)) return false;
+  // The one that follows has no checksums, so this comes once.
+  const bool without_checksums =
+      error.code == Code::kUnsupported && up_.copies_lose_checksums_ && draft_->session().checksums();
+  if (!without_checksums && !forgotten(error)) return false;
   {
     MutexLock lock(mu_);
-    if (std::exchange(started_over_, true)) return false;
+    if (!without_checksums && std::exchange(started_over_, true)) return false;
     next_ = 0;
     finishing_ = false;
     error_.reset();

@@ -4,6 +4,7 @@
 // is on its way. A failure waits for what is on its way and aborts the upload: nothing is left on the server.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -23,6 +24,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   void launch(const PlannedPart& part);
   void copy(const PlannedPart& part);
   void ended(const PlannedPart& part, const Result<s3::Written>& written);
+  int64_t drop_sent(const PlannedPart& but) EXCLUDES(mu_);
   bool go_again();
   void complete();
   // Complete answered.
@@ -37,7 +39,9 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   const Uploader::Target target_;
   const s3::WrittenCallback done_;
   std::vector<PlannedPart> plan_;
+  std::atomic<bool> tight_{false};  // a part found no room in the cache for what it needs
   Mutex mu_;
+  int at_once_ GUARDED_BY(mu_);
   size_t next_ GUARDED_BY(mu_) = 0;
   int running_ GUARDED_BY(mu_) = 0;
   int repeats_ GUARDED_BY(mu_) = 0;

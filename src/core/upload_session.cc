@@ -25,9 +25,15 @@ bool UploadSession::claim() {
   return !std::exchange(claimed_, true);
 }
 
-void UploadSession::opened(std::string key, std::string id, s3::SentHeaders headers) {
+bool UploadSession::checksums() const {
+  MutexLock lock(mu_);
+  return checksums_;
+}
+
+void UploadSession::opened(std::string key, std::string id, s3::SentHeaders headers, bool checksums) {
   {
     MutexLock lock(mu_);
+    checksums_ = checksums;
     key_ = std::move(key);
     id_ = std::move(id);
     headers_ = std::move(headers);

@@ -33,10 +33,12 @@ class UploadSession {
   bool open() const;
   std::string id() const;
   std::string key() const;
+  bool checksums() const;
   // True for the one caller that may create the upload.
   bool claim();
   // `headers`: what the finished object will have, whatever becomes of the file's attributes meanwhile.
-  void opened(std::string key, std::string id, s3::SentHeaders headers);
+  // checksums: each of its parts has a CRC32C.
+  void opened(std::string key, std::string id, s3::SentHeaders headers, bool checksums);
   void open_failed();
 
   // True: the caller sends it. False: it is there already, or on its way.
@@ -70,6 +72,7 @@ class UploadSession {
   bool claimed_ GUARDED_BY(mu_) = false;
   std::function<void()> idle_ GUARDED_BY(mu_);
   bool outdated_ GUARDED_BY(mu_) = false;
+  bool checksums_ GUARDED_BY(mu_) = false;
   std::string key_ GUARDED_BY(mu_), id_ GUARDED_BY(mu_);
   s3::SentHeaders headers_ GUARDED_BY(mu_);
   std::map<int, Part> parts_ GUARDED_BY(mu_);

@@ -159,8 +159,10 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
   s3::UploadRequest request;
   request.key = target.key;
   request.headers = target.headers;
-  request.crc32c = options_.crc32c;
-  s3_.create_upload(std::move(request), [this, draft, key = target.key, headers = target.headers,
+  // Some servers answer a copy with the checksum of the whole source.
+  const bool checksums = options_.crc32c && !(copies_lose_checksums_ && draft->state().base_len > 0);
+  request.crc32c = checksums;
+  s3_.create_upload(std::move(request), [this, draft, key = target.key, headers = target.headers, checksums,
                                          done](Result<std::string> id) {
     if (!id.ok()) {
       draft->session().open_failed();
@@ -169,15 +171,16 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
     // On record before its first part: a crash leaves no parts that are paid for and seen by nobody.
     meta::Batch batch;
     batch.put(meta::Table::kState, std::string(kUploads) + *id, key);
-    store_.apply(std::move(batch), [this, draft, key, id = *id, headers, done](const Status& recorded) {
-      if (!recorded.ok()) {
-        abort(key, id);
-        draft->session().open_failed();
-        return done(recorded);
-      }
-      draft->session().opened(key, id, headers);
-      done({});
-    });
+    store_.apply(std::move(batch),
+                 [this, draft, key, id = *id, headers, checksums, done](const Status& recorded) {
+                   if (!recorded.ok()) {
+                     abort(key, id);
+                     draft->session().open_failed();
+                     return done(recorded);
+                   }
+                   draft->session().opened(key, id, headers, checksums);
+                   done({});
+                 });
   });
 }
 
@@ -189,7 +192,7 @@ void Uploader::send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<Un
     request.upload_id = draft->session().id();
     request.number = number;
     request.body = std::make_shared<FileBody>(file, range);
-    auto sums = sums_of(*request.body, options_.crc32c, s3_.signs_bodies());
+    auto sums = sums_of(*request.body, draft->session().checksums(), s3_.signs_bodies());
     if (!sums.ok()) {
       draft->session().end_part(number, sums.error(), std::nullopt);
       return done(sums.error());

@@ -15,6 +15,7 @@
 // bytes.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -65,6 +66,8 @@ class Uploader {
   const UploadOptions options_;
   ObjectCopier copier_;
   const PartGrid grid_;
+  // The server's answer to a copied part has no checksum that Complete could name: such uploads do without.
+  std::atomic<bool> copies_lose_checksums_{false};
 };
 
 }  // namespace s3cache::core

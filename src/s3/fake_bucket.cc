@@ -150,8 +150,12 @@ Result<Written> FakeBucket::copy_part(const RequestInfo& r, int64_t now_s) {
   if (!source.ok()) return source.error();
   if (r.offset < 0 || r.length < 1 || r.offset + r.length > (*source)->size)
     return error(Code::kInvalid, r, "InvalidRange");
-  auto w = upload_part(r, (*source)->bytes(r.offset, r.length), {});
-  if (w.ok()) w->last_modified = now_s;
+  std::string data = (*source)->bytes(r.offset, r.length);
+  const uint32_t crc = crc32c(0, data.data(), data.size());
+  auto w = upload_part(r, std::move(data), crc);
+  if (!w.ok()) return w;
+  w->last_modified = now_s;
+  w->crc32c = crc;
   return w;
 }
 

@@ -38,6 +38,27 @@ class FakeDir : public CacheDir {
   std::string path_ = "/fake";
 };
 
+TEST_CASE("How far the cache can come: its limit, or less where the disk leaves less") {
+  FakeDir dir;
+  FakeClock clock;
+  dir.free = 700;
+  Budget no_floor(dir, clock, {.limit = 1000, .min_free = 0});
+  CHECK(no_floor.reach() == 1000);
+  CHECK(Budget(dir, clock, {.limit = 0, .min_free = 0}).reach() == INT64_MAX);
+  Budget budget(dir, clock, {.limit = 1000, .min_free = 100});
+  CHECK(budget.reach() == 600);
+  CHECK(budget.reserve(200));
+  CHECK(budget.reach() == 600);
+  budget.commit(200);
+  CHECK(budget.reach() == 600);
+  dir.free = 50;  // others took the rest, and of the floor
+  clock.advance_ms(200);
+  CHECK(budget.reach() == 200);
+  dir.free = 5000;
+  clock.advance_ms(200);
+  CHECK(budget.reach() == 1000);
+}
+
 TEST_CASE("The limit counts what is used and what is reserved") {
   FakeDir dir;
   FakeClock clock;

@@ -33,6 +33,27 @@ double pass(bench::Policy& policy, Rng& rng, uint64_t base, bool shuffled) {
   return static_cast<double>(hits) / static_cast<double>(all);
 }
 
+TEST_CASE("What may be evicted is counted, and one of it can be claimed by name") {
+  EvictionPolicy policy(1000);
+  policy.set_evictable(1, false);
+  policy.inserted(1, 1, 100);
+  policy.inserted(2, 2, 30);
+  CHECK(policy.evictable_bytes() == 30);
+  policy.grown(2, 2, 5);
+  policy.set_evictable(1, true);
+  CHECK(policy.evictable_bytes() == 135);
+  policy.accessed(1, 1, 100);
+  CHECK(policy.evictable_bytes() == 135);
+  CHECK(policy.claim(1));
+  CHECK_FALSE(policy.claim(1));
+  CHECK_FALSE(policy.claim(7));
+  CHECK(policy.evictable_bytes() == 35);
+  policy.removed(1);
+  policy.set_evictable(2, false);
+  CHECK(policy.evictable_bytes() == 0);
+  CHECK_FALSE(policy.claim(2));
+}
+
 TEST_CASE("Random epochs over twice the cache, then a second data set") {
   for (const uint64_t seed : {1, 2, 3}) {
     CAPTURE(seed);

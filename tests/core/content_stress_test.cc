@@ -40,7 +40,7 @@ struct Mount {
       : client(s3),
         pool(8 * kMiB),
         budget(*f.dir, f.clock, {kLimit, 0}),
-        space(*f.store, *f.dir, fds, budget),
+        space(*f.store, *f.dir, fds, budget, 0),
         inodes(*f.store, ""),
         fetcher(s3, pool, workers),
         table({inodes, *f.dir, fds, space, fetcher, workers, f.clock}, {128 << 10, 4 * kMiB, 2 * kMiB},

@@ -74,9 +74,9 @@ TEST_CASE("What a cache holds counts from the first moment of a mount") {
   REQUIRE(f.store->apply_durable(std::move(batch)).ok());
   cache::FdCache fds(4);
   cache::Budget budget(*f.dir, f.clock, {kFiles * kEach + (100 << 20), 0});
-  CacheSpace space(*f.store, *f.dir, fds, budget);
+  CacheSpace space(*f.store, *f.dir, fds, budget, 0);
   space.start_restore(*f.store->next_id());
-  CHECK_FALSE(space.reserve(7, 200 << 20));
+  CHECK_FALSE(space.reserve(7, 200 << 20, false));
   CHECK(budget.used() >= kFiles * kEach);
   while (!space.restored()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK(space.data_bytes() == kFiles * kEach);
