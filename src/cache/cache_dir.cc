@@ -69,6 +69,7 @@ class CacheDirImpl : public CacheDir {
   Result<UniqueFd> create_file(uint64_t fid, int64_t size) override;
   Result<UniqueFd> open_file(uint64_t fid, bool writable) override;
   Status unlink_file(uint64_t fid) override;
+  Result<UniqueFd> scratch_file() override;
   Status each_file(const std::function<void(uint64_t fid)>& visit) override;
   Status rebuild() override;
   Result<size_t> purge_trash(size_t max_files) override;
@@ -116,6 +117,12 @@ Result<UniqueFd> CacheDirImpl::open_file(uint64_t fid, bool writable) {
   const std::string path = file_path(fid);
   UniqueFd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
   if (!fd) return errno_error(errno, "open " + path);
+  return fd;
+}
+
+Result<UniqueFd> CacheDirImpl::scratch_file() {
+  UniqueFd fd(::open((path_ + "/data").c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) return errno_error(errno, "make a file without a name in " + path_);
   return fd;
 }
 

@@ -56,6 +56,10 @@ class CacheDir {
   virtual Result<UniqueFd> create_file(uint64_t fid, int64_t size) = 0;
   virtual Result<UniqueFd> open_file(uint64_t fid, bool writable) = 0;
   virtual Status unlink_file(uint64_t fid) = 0;  // a missing file is not an error
+  // An empty file without a name, gone with its descriptor.
+  virtual Result<UniqueFd> scratch_file() {
+    return Error{Code::kUnsupported, "no files without a name here"};
+  }
   // Visits every fid on disk (start-up after a damaged store, `check`); never needed for a normal mount.
   virtual Status each_file(const std::function<void(uint64_t fid)>& visit) = 0;
   // Moves the store and all data aside into trash and starts afresh: for a damaged or older store. The data

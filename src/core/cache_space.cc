@@ -177,15 +177,22 @@ void CacheSpace::draft_ended(uint64_t fid) {
   drafts_.erase(it);
 }
 
+bool CacheSpace::make_room(int64_t bytes) {
+  if (budget_.reserve(bytes)) return true;
+  MutexLock lock(mu_);
+  for (uint64_t victim : policy_.oldest(budget_.shortfall(bytes))) evict_locked(victim);
+  return budget_.reserve(bytes);
+}
+
+bool CacheSpace::take_scratch(int64_t bytes) {
+  if (!make_room(charge(bytes))) return false;
+  budget_.commit(charge(bytes));
+  return true;
+}
+
 bool CacheSpace::take_for_draft(uint64_t fid, int64_t bytes, bool for_upload) {
   if (!for_upload && !within_drafts_share(bytes)) return false;
-  bool room = budget_.reserve(bytes);
-  if (!room) {
-    MutexLock lock(mu_);
-    for (uint64_t victim : policy_.oldest(budget_.shortfall(bytes))) evict_locked(victim);
-    room = budget_.reserve(bytes);
-  }
-  if (!room) return false;
+  if (!make_room(bytes)) return false;
   // Not evictable as long as the draft has it, so its place in the policy's order has no meaning yet.
   stored(fid, fid, bytes);
   MutexLock lock(drafts_mu_);

@@ -60,6 +60,9 @@ class CacheSpace {
   void shrunk(uint64_t fid, int64_t bytes) EXCLUDES(drafts_mu_);
   // It was saved: its file is a cached one like others.
   void draft_ended(uint64_t fid) EXCLUDES(drafts_mu_);
+  // Room for a file without a name, which nobody evicts.
+  bool take_scratch(int64_t bytes);
+  void scratch_freed(int64_t bytes) { budget_.freed(charge(bytes)); }
 
   // A file of an earlier mount is about to be used: it counts from here on, and does not go before it is
   // set_evictable() again. False: it has no record any more.
@@ -90,6 +93,7 @@ class CacheSpace {
   void count_files(size_t limit, uint64_t first_new_fid);
   bool is_current(uint64_t fid, uint64_t ino);
   void remove_orphans(uint64_t first_new_fid);
+  bool make_room(int64_t bytes);
   void evict_locked(uint64_t fid) REQUIRES(mu_);
   std::optional<meta::File> record_of(uint64_t fid);
   void count_in(uint64_t fid, const meta::File& file) REQUIRES(mu_);

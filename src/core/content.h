@@ -138,6 +138,12 @@ class Content : public std::enable_shared_from_this<Content> {
     file_kept_.store(keep_file);
     superseded_.store(true, std::memory_order_release);
   }
+  // The content that has its file now. It stays, and so does the file, as long as this one is held: a kernel
+  // that reads the file by itself is to see what is written to it.
+  void set_successor(std::shared_ptr<Content> next) {
+    MutexLock lock(mu_);
+    successor_ = std::move(next);
+  }
   bool superseded() const { return superseded_.load(std::memory_order_acquire); }
   bool file_kept() const { return file_kept_.load(); }
   // Its cache file has a record; without one it goes with the last handle.
@@ -222,6 +228,7 @@ class Content : public std::enable_shared_from_this<Content> {
   std::atomic<bool> checksums_loaded_;
   std::atomic<int64_t> recorded_bytes_{0};
   mutable Mutex mu_;
+  std::shared_ptr<Content> successor_ GUARDED_BY(mu_);
   Readahead readahead_ GUARDED_BY(mu_);
   std::map<int64_t, std::shared_ptr<Segment>> segments_ GUARDED_BY(mu_);
   std::atomic<size_t> kept_units_{0};  // changes under mu_

@@ -54,10 +54,15 @@ std::shared_ptr<Content> ContentTable::prepare_local(uint64_t ino, const meta::I
 
 void ContentTable::publish_local(const std::shared_ptr<Content>& content) {
   if (!content) return;
+  std::shared_ptr<Content> before;
   {
     MutexLock lock(mu_);
-    contents_[{content->id().ino, content->id().version}] = content;
+    auto& place = contents_[{content->id().ino, content->id().version}];
+    before = place.lock();
+    place = content;
   }
+  // The draft took the place of any that had bytes when it began; of an empty one readers may still hold it.
+  if (before && before != content) before->supersede(false);
   if (content->fid() == 0) return;
   if (content->file()->full()) {
     (void)content->claim_seal();

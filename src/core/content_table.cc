@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "core/content_records.h"
+#include "core/draft_journal.h"
 
 namespace s3cache::core {
 
@@ -85,7 +86,7 @@ Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::In
   MutexLock loading(loading_[ino % loading_.size()]);
   if (auto content = find(where)) return content;
   bool sealed = false;
-  auto file = load_file(inode, &sealed);
+  auto file = load_file(ino, inode, &sealed);
   auto content = std::make_shared<Content>(
       *this, ContentId{ino, where.version, std::move(key), inode.etag, inode.size, inode.last_modified_s},
       entry_of(ino, inode, names_).attr, std::move(file), sealed, readahead_);
@@ -100,9 +101,13 @@ Result<std::shared_ptr<Content>> ContentTable::load(uint64_t ino, const meta::In
   return content;
 }
 
-std::unique_ptr<cache::CacheFile> ContentTable::load_file(const meta::Inode& inode, bool* sealed) {
+std::unique_ptr<cache::CacheFile> ContentTable::load_file(uint64_t ino, const meta::Inode& inode,
+                                                          bool* sealed) {
   *sealed = false;
   if (inode.size == 0) return nullptr;
+  // Its file is a draft's, which began between the caller's look and this one: not to be read, and never to
+  // be taken for an old one and removed.
+  if (has_draft_mark(store_, ino)) return nullptr;
   if (inode.fid != 0) {
     const auto record = read_file_record(store_, inode.fid);
     const bool trusted = record && record->etag == inode.etag && record->size == inode.size &&

@@ -120,7 +120,7 @@ class ContentTable : public ContentHost, public ObjectProber {
   std::shared_ptr<Content> find(const Key& key);
   bool unchanged(uint64_t ino, uint64_t fid);
   Result<std::shared_ptr<Content>> load(uint64_t ino, const meta::Inode& inode, std::string key);
-  std::unique_ptr<cache::CacheFile> load_file(const meta::Inode& inode, bool* sealed);
+  std::unique_ptr<cache::CacheFile> load_file(uint64_t ino, const meta::Inode& inode, bool* sealed);
   void record(Content& content, bool sealed);
   void forget(Content& content);
   void settle_file(Content& content);

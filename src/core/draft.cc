@@ -45,6 +45,7 @@ void Draft::begin(Start start) {
   gone = std::exchange(base_, std::move(start.base));
   base_etag_ = std::move(start.base_etag);
   base_size_ = start.base_size;
+  readers_ = std::move(start.readers);
   local_.clear();
   if (start.whole) local_.add(0, size_);
   local_.add(start.dirty);
@@ -120,6 +121,7 @@ Result<int64_t> Draft::truncate(int64_t size) {
   {
     MutexLock lock(mu_);
     if (size == size_) return size_;
+    ++generation_;  // before the bytes go: an upload that misses them asks whether somebody cut the file
     // Bits before bytes where bytes go away: nobody may be told of a range that reads as zeros by then.
     if (size < size_) {
       local_.remove(size, size_ - size);
@@ -142,7 +144,7 @@ Result<int64_t> Draft::truncate(int64_t size) {
       session_.touched(old, size - old);
     }
     resized_ = true;
-    ++generation_;
+    ++generation_;  // an upload whose snapshot fell between the two has the old size
   }
   const int64_t kept = pages_of(0, size).length;
   int64_t freed = 0;
@@ -186,6 +188,7 @@ Draft::Snapshot Draft::take_snapshot() {
   attributes_ = resized_ = false;
   cut_ = INT64_MAX;
   sending_now_ = true;
+  session_.snapshot();
   Snapshot out;
   out.size = size_;
   out.base_len = base_len_;
@@ -207,6 +210,9 @@ void Draft::saved(const Snapshot& snapshot, const std::string& etag, std::shared
   // Cut meanwhile: what lies behind stays nobody's, also when the file has grown again since.
   base_len_ = cut_ < snapshot.size ? std::min(cut_, size_) : snapshot.size;
   gone = std::exchange(base_, whole_ ? nullptr : std::move(base));
+  const auto waiting = std::exchange(after_upload_, {});
+  lock.unlock();
+  for (const auto& done : waiting) done();
 }
 
 void Draft::set_sent(std::string ctime, int64_t size) {
@@ -230,6 +236,9 @@ void Draft::not_saved() {
   sending_.clear();
   sending_now_ = false;
   attributes_ = true;
+  const auto waiting = std::exchange(after_upload_, {});
+  lock.unlock();
+  for (const auto& done : waiting) done();
 }
 
 bool Draft::end(uint64_t generation, const std::function<void()>& publish) {
@@ -279,6 +288,21 @@ bool Draft::dirty_locked() const {
 bool Draft::dirty() const {
   MutexLock lock(mu_);
   return dirty_locked();
+}
+
+std::shared_ptr<Content> Draft::readers() const {
+  MutexLock lock(mu_);
+  return readers_.lock();
+}
+
+uint64_t Draft::generation() const {
+  MutexLock lock(mu_);
+  return generation_;
+}
+
+bool Draft::sending() const {
+  MutexLock lock(mu_);
+  return sending_now_;
 }
 
 ExtentSet Draft::local() const {

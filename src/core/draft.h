@@ -40,6 +40,9 @@ class DraftRoom {
   // upload needs beside those it has.
   virtual bool take(uint64_t fid, int64_t bytes, bool for_upload) = 0;
   virtual void freed(uint64_t fid, int64_t bytes) = 0;
+  // A file without a name, on the cache's disk, with room for `bytes`, which are free again when it is let
+  // go.
+  virtual Result<std::shared_ptr<UniqueFd>> scratch_file(int64_t bytes) = 0;
 };
 
 class Draft : public std::enable_shared_from_this<Draft> {
@@ -58,8 +61,10 @@ class Draft : public std::enable_shared_from_this<Draft> {
     std::string base_etag;          // of the object the draft builds on; empty: there is none
     int64_t base_size = 0;          // its whole size
     bool whole = false;             // the work file has every byte
-    ExtentSet dirty;                // out of the journal of an earlier mount
-    int64_t base_len = -1;          // -1: size
+    std::weak_ptr<Content>
+        readers;            // `whole`: the content it was, alive while somebody reads the file through it
+    ExtentSet dirty;        // out of the journal of an earlier mount
+    int64_t base_len = -1;  // -1: size
   };
   void begin(Start start);
   bool begun() const;
@@ -72,13 +77,17 @@ class Draft : public std::enable_shared_from_this<Draft> {
   // False: idle, and they have to go another way.
   bool attributes_changed();
 
-  // REQUIRES: begun. As Content::read.
+  // REQUIRES: begun. As Content::read; kBusy: the base was replaced by an upload of this draft, ask again.
   void read(int64_t offset, size_t length, Callback<ReadReply> done);
   // Makes every byte of the range local.
   void materialize(Range range, std::function<void(Status)> done);
   // Gives the room of the range's bytes back that are the base version's: they are read from it again.
   // Returns how many went; 0 for a cached file that is changed in place, as kernel readers may have it.
   int64_t drop_clean(Range range);
+
+  // A file that holds what the range of `file`, the work file of a snapshot, holds now: nobody writes to it.
+  // Its bytes count for the cache until it is let go. Past its end: zeros.
+  Result<std::shared_ptr<UniqueFd>> still_copy(const UniqueFd& file, Range range);
 
   // What one upload sends.
   struct Snapshot {
@@ -118,6 +127,9 @@ class Draft : public std::enable_shared_from_this<Draft> {
   State state() const;
   int64_t size() const;
   bool dirty() const;
+  std::shared_ptr<Content> readers() const;
+  uint64_t generation() const;
+  bool sending() const;  // a snapshot is on its way
   ExtentSet local() const;
   ExtentSet unsaved() const;     // dirty or on its way
   int64_t unsent_bytes() const;  // of those, in no part that S3 has
@@ -136,6 +148,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
   std::atomic<bool> exclusive = false;
   std::atomic<bool> durable = false;  // its records are in the journal
   std::atomic<int> failures = 0;      // uploads that failed in a row
+  std::atomic<int> overtaken = 0;     // uploads in a row that writers got ahead of
   std::atomic<int64_t> retry_at_ms = 0;
   std::atomic<bool> saving = false;  // an upload has been queued
   struct Waiter {
@@ -152,6 +165,9 @@ class Draft : public std::enable_shared_from_this<Draft> {
   Status charge(int64_t offset, int64_t length, bool for_upload) REQUIRES(io_mu_);
   void touched(int64_t offset, int64_t length) REQUIRES(mu_);
   std::vector<Range> missing(int64_t offset, int64_t length) const REQUIRES(mu_);
+  bool builds_on(const std::shared_ptr<Content>& base) const;
+  // False: none is on its way.
+  bool after_upload(std::function<void()> done);
   void compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
                uint64_t drops, Callback<ReadReply> done);
   bool dropped_since(uint64_t drops) const;
@@ -170,6 +186,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
   bool resized_ GUARDED_BY(mu_) = false;     // the length alone has to go up
   bool unlinked_ GUARDED_BY(mu_) = false;
   bool sending_now_ GUARDED_BY(mu_) = false;  // a snapshot is on its way
+  std::vector<std::function<void()>> after_upload_ GUARDED_BY(mu_);
   bool dirty_locked() const REQUIRES(mu_);
   uint64_t fid_ GUARDED_BY(mu_) = 0;
   std::shared_ptr<UniqueFd> file_ GUARDED_BY(mu_);
@@ -178,6 +195,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
   int64_t base_size_ GUARDED_BY(mu_) = 0;
   int64_t cut_ GUARDED_BY(mu_) = INT64_MAX;  // the shortest the file has been since the snapshot
   std::shared_ptr<Content> base_ GUARDED_BY(mu_);
+  std::weak_ptr<Content> readers_ GUARDED_BY(mu_);
   std::string base_etag_ GUARDED_BY(mu_);
   std::string sent_ctime_ GUARDED_BY(mu_);
   int64_t sent_size_ GUARDED_BY(mu_) = 0;

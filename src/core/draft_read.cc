@@ -82,13 +82,36 @@ void Draft::read(int64_t offset, size_t length, Callback<ReadReply> done) {
     base = base_;
     drops = drops_;
   }
-  if (!gaps.empty()) return compose(offset, length, std::move(gaps), std::move(base), drops, std::move(done));
+  if (!gaps.empty()) {
+    // Our own upload replaces the object that the base is read from: whoever meets that asks again after it.
+    const auto composed = [self = shared_from_this(), base, done = std::move(done)](Result<ReadReply> reply) {
+      if (!reply.ok()) {
+        const auto again = [done, why = reply.error()] { done(Error{Code::kBusy, why.message}); };
+        if (self->after_upload(again)) return;
+        if (!self->builds_on(base)) return again();
+      }
+      done(std::move(reply));
+    };
+    return compose(offset, length, std::move(gaps), base, drops, composed);
+  }
   const auto buffer = scratch(length);
   const ssize_t n = cache::read_fully(file->get(), offset, buffer);
   if (n < 0) return done(errno_error(errno, "read the work file"));
   if (dropped_since(drops)) return read(offset, asked, std::move(done));
   const iovec io{buffer.data(), static_cast<size_t>(n)};
   done(ReadReply(&io, 1));
+}
+
+bool Draft::after_upload(std::function<void()> done) {
+  MutexLock lock(mu_);
+  if (!sending_now_) return false;
+  after_upload_.push_back(std::move(done));
+  return true;
+}
+
+bool Draft::builds_on(const std::shared_ptr<Content>& base) const {
+  MutexLock lock(mu_);
+  return begun_ && base_ == base;
 }
 
 void Draft::compose(int64_t offset, size_t length, std::vector<Range> gaps, std::shared_ptr<Content> base,
@@ -188,6 +211,21 @@ Status Draft::merge(int64_t offset, ReadReply bytes) {
     offset += length;
   }
   return {};
+}
+
+Result<std::shared_ptr<UniqueFd>> Draft::still_copy(const UniqueFd& file, Range range) {
+  auto copy = room_.scratch_file(range.length);
+  if (!copy.ok()) return copy;
+  for (off_t from = range.offset, to = 0; to < range.length;) {
+    const ssize_t n =
+        ::copy_file_range(file.get(), &from, (*copy)->get(), &to, static_cast<size_t>(range.length - to), 0);
+    if (n < 0 && errno != EINTR) return errno_error(errno, "copy a part of the work file");
+    if (n > 0) continue;
+    // Cut since the snapshot: what went reads as zeros. The cut itself goes up with the next one.
+    if (::ftruncate((*copy)->get(), range.length) != 0) return errno_error(errno, "resize a copy");
+    break;
+  }
+  return copy;
 }
 
 void Draft::materialize(Range range, std::function<void(Status)> done) {

@@ -19,6 +19,8 @@ using meta::Table;
 
 namespace {
 constexpr int64_t kFirstRetryMs = 1'000, kMaxRetryMs = 60'000;
+// A file that is cut during each upload, a hundred times in a row, is no accident of timing.
+constexpr int kMaxOvertaken = 100;
 
 constexpr std::string_view kMtime = "x-amz-meta-mtime", kCtime = "x-amz-meta-ctime";
 // An upload in parts has the times of its beginning. A file's record takes an mtime over that is at most this
@@ -117,7 +119,8 @@ Result<Uploader::Target> DraftTable::target_of(const Draft& draft) {
 }
 
 void DraftTable::stream(const std::shared_ptr<Draft>& draft, int64_t written_to) {
-  if (draft->unlinked()) return;
+  // While a snapshot is on its way its parts are all that goes up.
+  if (draft->unlinked() || draft->sending()) return;
   uploader_.stream(draft, written_to, [this, draft] { return target_of(*draft); });
 }
 
@@ -209,6 +212,12 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
 void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                           const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
   Status outcome = written.ok() ? Status() : Status(written.error());
+  if (written.is(Code::kBusy) && draft->generation() != snapshot.generation && !draft->unlinked() &&
+      ++draft->overtaken < kMaxOvertaken) {
+    draft->not_saved();
+    return upload_turn(draft, turn);
+  }
+  draft->overtaken = 0;
   ++settling_;
   note_outcome(draft, outcome);
   if (written.ok()) {
@@ -276,6 +285,8 @@ bool DraftTable::answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t ge
 
 void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written) {
   bool clean = false;
+  // A first write that begins now has marked the inode or will; not the one before and the other after this.
+  MutexLock beginning(draft.begin_mu);
   (void)inodes_.update(draft.ino(), [&](Inode& inode, Batch& batch) {
     if (version_of(inode) != draft.version()) return false;
     // Under the inode's lock, which changed() takes too: a write that comes now marks the inode again.
@@ -299,6 +310,10 @@ void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, con
 void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot) {
   const Draft::State state = draft->state();
   if (state.dirty || state.generation != snapshot.generation || draft->unlinked()) return;
+  // An empty file has no cache file. Kernel readers of the one it was cut from are to see the next write, so
+  // the draft goes on until they are gone (readers_gone()).
+  const auto readers = draft->readers();
+  if (state.size == 0 && readers) return;
   auto inode = inodes_.get(draft->ino());
   if (!inode.ok()) return;
   auto content = contents_.prepare_local(draft->ino(), *inode, state.fid, draft->local());
@@ -312,6 +327,7 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
       return true;
     });
     if (content) contents_.publish_local(content);
+    if (readers && cached) readers->set_successor(content);
   });
   if (!ended) return;
   space_.draft_ended(state.fid);
@@ -324,6 +340,20 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
   SetAttr late;
   late.mtime_ns = snapshot.mtime_ns;
   mutations_->setattr(draft->ino(), late, [](const Result<Entry>&) {});
+}
+
+void DraftTable::readers_gone(uint64_t ino) {
+  const auto draft = find(ino);
+  if (!draft || !draft->begun() || draft->dirty()) return;
+  queue_.run(ino, [this, draft](InodeQueue::Turn turn) {
+    workers_.post([this, draft, turn] {
+      Draft::Snapshot saved;
+      saved.generation = draft->generation();
+      if (draft->begun() && !draft->dirty()) finish(draft, saved);
+      drop_if_idle(draft);
+      (void)turn;
+    });
+  });
 }
 
 // The version this draft builds on is gone: its bytes are set aside, the name shows the server's version.

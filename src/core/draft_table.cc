@@ -30,7 +30,10 @@ DraftTable::DraftTable(const Parts& parts, const UploadOptions& options, int64_t
       options_(options),
       uploader_(s3_, store_, workers_, options),
       waiting_(mem_limit) {
-  contents_.on_closed([this](uint64_t ino) { object_unneeded(ino); });
+  contents_.on_closed([this](uint64_t ino) {
+    object_unneeded(ino);
+    readers_gone(ino);
+  });
   retrier_ = std::thread([this] { retry_loop(); });
 }
 
@@ -95,7 +98,8 @@ void DraftTable::close(const std::shared_ptr<Draft>& draft) {
   if (!draft->dirty()) return drop_if_idle(draft);
   // A new file that nobody wrote, or pages that a mapping wrote after the last close(2).
   upload(draft, [ino = draft->ino()](const Status& saved) {
-    if (!saved.ok()) log::warn("inode {}: not saved yet: {}", ino, saved.error().message);
+    if (!saved.ok() && !saved.is(Code::kCancelled))
+      log::warn("inode {}: not saved yet: {}", ino, saved.error().message);
   });
 }
 
@@ -117,7 +121,8 @@ void DraftTable::discard(const std::shared_ptr<Draft>& draft) {
     drafts_.erase(it);
     count_.store(drafts_.size(), std::memory_order_release);
   }
-  uploader_.abandon(*draft);
+  // A part on its way would make the server keep what is aborted before it arrives.
+  draft->session().when_idle([this, draft] { uploader_.abandon(*draft); });
   forget_draft_records(store_, draft->ino());
   if (const uint64_t fid = draft->state().fid; fid != 0) space_.evict(fid);
   relieve();
@@ -161,6 +166,7 @@ Result<Draft::Start> DraftTable::start_of(const Inode& inode, uint64_t ino, bool
       start.fid = content->fid();
       start.file = std::make_shared<UniqueFd>(std::move(*file));
       start.whole = true;
+      start.readers = content;
       return start;
     }
   }
@@ -180,7 +186,7 @@ Result<Draft::Start> DraftTable::start_of(const Inode& inode, uint64_t ino, bool
   return start;
 }
 
-Status DraftTable::mark_local(const Draft& draft, const Draft::Start& start, const Inode& inode) {
+Status DraftTable::mark_local(const Draft& draft, Draft::Start& start, const Inode& inode) {
   Batch durable;
   if (start.whole) {
     // Intent before bytes: from here on nobody takes the file for the version it was.
@@ -194,6 +200,8 @@ Status DraftTable::mark_local(const Draft& draft, const Draft::Start& start, con
       moved = true;
       return false;
     }
+    // Copied since the caller looked: the same bytes.
+    if (now.etag != start.base_etag) start.base_etag = now.etag;
     now.lineage = draft.version();
     now.source = meta::AttrSource::kLocal;
     now.kind_known = true;
@@ -228,6 +236,8 @@ Status DraftTable::begin(const std::shared_ptr<Draft>& draft, bool truncating) {
     if (!start->whole) space_.evict(start->fid);
     return s;
   }
+  if (start->base && start->base->id().etag != start->base_etag)
+    start->base = contents_.uncached(draft->ino(), start->base_etag, start->base_size);
   draft->begin(std::move(*start));
   return {};
 }
@@ -299,6 +309,19 @@ bool DraftTable::take(uint64_t fid, int64_t bytes, bool for_upload) {
 }
 void DraftTable::freed(uint64_t fid, int64_t bytes) { space_.shrunk(fid, bytes); }
 
+Result<std::shared_ptr<UniqueFd>> DraftTable::scratch_file(int64_t bytes) {
+  if (!space_.take_scratch(bytes)) return Error{Code::kNoSpace, "no room for a copy of a part"};
+  const auto give_back = [this, bytes](UniqueFd* fd) {
+    delete fd;
+    space_.scratch_freed(bytes);
+  };
+  const std::shared_ptr<UniqueFd> out(new UniqueFd(), give_back);
+  auto made = dir_.scratch_file();
+  if (!made.ok()) return made.error();
+  *out = std::move(*made);
+  return out;
+}
+
 // --- DraftHost
 
 bool DraftTable::has_draft(uint64_t ino) {
@@ -328,9 +351,9 @@ void DraftTable::save(uint64_t ino, Callback<void> done) {
 
 void DraftTable::object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) {
   const auto draft = find(ino);
-  if (!draft || !draft->begun() || from_etag == to_etag) return;
+  if (!draft) return;  // also where the ETag stays: the key is another one
   const Draft::State state = draft->state();
-  if (state.base_etag != from_etag) return;
+  if (!state.begun || state.base_etag != from_etag) return;
   draft->rebase(to_etag, state.base_size, contents_.uncached(ino, to_etag, state.base_size));
 }
 

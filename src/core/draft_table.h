@@ -92,6 +92,7 @@ class DraftTable : public DraftHost, public DraftRoom {
  private:
   bool take(uint64_t fid, int64_t bytes, bool for_upload) override;
   void freed(uint64_t fid, int64_t bytes) override;
+  Result<std::shared_ptr<UniqueFd>> scratch_file(int64_t bytes) override;
 
   Result<size_t> write(const std::shared_ptr<Draft>& draft, int64_t offset, std::span<const std::byte> data);
   Result<size_t> append(const std::shared_ptr<Draft>& draft, std::span<const std::byte> data);
@@ -104,11 +105,12 @@ class DraftTable : public DraftHost, public DraftRoom {
   std::shared_ptr<Draft> find(uint64_t ino);
   Status begin(const std::shared_ptr<Draft>& draft, bool truncating);
   Result<Draft::Start> start_of(const meta::Inode& inode, uint64_t ino, bool truncating);
-  Status mark_local(const Draft& draft, const Draft::Start& start, const meta::Inode& inode);
+  Status mark_local(const Draft& draft, Draft::Start& start, const meta::Inode& inode);
   template <class Change>
   Result<int64_t> change(const std::shared_ptr<Draft>& draft, bool truncating, const Change& change);
   void changed(const std::shared_ptr<Draft>& draft, int64_t size);
   void object_unneeded(uint64_t ino);
+  void readers_gone(uint64_t ino);
   void stream(const std::shared_ptr<Draft>& draft, int64_t written_to);
   Result<Uploader::Target> target_of(const Draft& draft);
 

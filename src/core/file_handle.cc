@@ -88,10 +88,19 @@ Result<int> FileHandle::backing_fd() {
 }
 
 void FileHandle::read(int64_t offset, size_t length, Callback<ReadReply> done, bool again) {
-  if (auto draft = drafts_.active(ino_, version_)) return draft->read(offset, length, std::move(done));
+  if (auto draft = drafts_.active(ino_, version_)) {
+    auto self = shared_from_this();
+    return draft->read(offset, length,
+                       [self, offset, length, done = std::move(done)](Result<ReadReply> reply) {
+                         if (reply.is(Code::kBusy)) return self->read(offset, length, done);
+                         done(std::move(reply));
+                       });
+  }
   if (draft_ && draft_->fresh) return done(ReadReply{});  // new, and nothing was written
   auto now = content();
   if (!now.ok()) return done(now.error());
+  // Begun in between: the content may be of before it.
+  if (!again && drafts_.active(ino_, version_)) return read(offset, length, std::move(done), false);
   Content& content = **now;
   if (again) return content.read(offset, length, std::move(done));
   auto self = shared_from_this();

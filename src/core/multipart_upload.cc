@@ -50,7 +50,7 @@ void MultipartUpload::run() {
     if (draft_->unlinked() && !error_) error_ = Error{Code::kCancelled, target_.key + " was removed"};
     while (!error_ && running_ < at_once_ && next_ < plan_.size()) {
       const PlannedPart& part = plan_[next_++];
-      if (draft_->session().has(part.number, part.offset, part.length)) continue;
+      if (draft_->session().has_for_snapshot(part.number, part.offset, part.length)) continue;
       ++running_;
       to_launch.push_back(part);
     }
@@ -76,7 +76,7 @@ void MultipartUpload::launch(const PlannedPart& part) {
       self->draft_->session().end_part(part.number, ready.error(), std::nullopt);
       return ended(ready.error());
     }
-    self->up_.send_part(self->draft_, self->snapshot_.file, range, part.number, ended);
+    self->up_.send_part(self->draft_, self->snapshot_.file, range, part.number, self->is_hot(part), ended);
   });
 }
 
@@ -118,6 +118,11 @@ int64_t MultipartUpload::drop_sent(const PlannedPart& but) {
   return freed;
 }
 
+bool MultipartUpload::is_hot(const PlannedPart& part) {
+  MutexLock lock(mu_);
+  return hot_.count(part.number) > 0;
+}
+
 void MultipartUpload::ended(const PlannedPart& part, const Result<s3::Written>& written) {
   int64_t freed = 0;
   const bool no_room = written.is(Code::kNoSpace);
@@ -137,9 +142,10 @@ void MultipartUpload::ended(const PlannedPart& part, const Result<s3::Written>& 
       plan_.push_back(part);
     } else if (!written.ok()) {
       // Written under way: the server refused bytes that do not fit their checksum.
-      const bool moved = draft_->state().generation != snapshot_.generation && !part.copy &&
-                         (written.is(Code::kInvalid) || written.is(Code::kCorrupt) || written.is(Code::kIo));
-      if (moved && ++repeats_ <= kMaxRepeats) {
+      const bool refused = written.is(Code::kCorrupt) || written.is(Code::kBusy);
+      const bool torn = draft_->generation() != snapshot_.generation && !part.copy && refused;
+      if (torn && ++repeats_ <= kMaxRepeats) {
+        hot_.insert(part.number);
         plan_.push_back(part);
       } else if (!error_) {
         error_ = written.error();
@@ -149,10 +155,10 @@ void MultipartUpload::ended(const PlannedPart& part, const Result<s3::Written>& 
   run();
 }
 
-// Parts that are missing after all: written again since, or begun by the writer's own early sending.
+// Parts that are missing after all: begun by the writer's own early sending, and written again since.
 bool MultipartUpload::go_again() {
   const bool complete = std::all_of(plan_.begin(), plan_.end(), [this](const PlannedPart& part) {
-    return draft_->session().has(part.number, part.offset, part.length);
+    return draft_->session().has_for_snapshot(part.number, part.offset, part.length);
   });
   if (complete) return false;
   {

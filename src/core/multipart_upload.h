@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "core/uploader.h"
@@ -26,6 +27,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   void ended(const PlannedPart& part, const Result<s3::Written>& written);
   int64_t drop_sent(const PlannedPart& but) EXCLUDES(mu_);
   bool go_again();
+  bool is_hot(const PlannedPart& part);
   void complete();
   // Complete answered.
   void completed(const s3::Written& written);
@@ -47,6 +49,7 @@ class MultipartUpload : public std::enable_shared_from_this<MultipartUpload> {
   int repeats_ GUARDED_BY(mu_) = 0;
   bool finishing_ GUARDED_BY(mu_) = false;
   bool started_over_ GUARDED_BY(mu_) = false;
+  std::set<int> hot_ GUARDED_BY(mu_);  // numbers of parts that were written while they were sent
   std::optional<Error> error_ GUARDED_BY(mu_);
 };
 

@@ -1,6 +1,7 @@
 // The part of NameRecords that takes names away and moves them.
 #include "base/bytes.h"
 #include "core/dir_collect.h"
+#include "core/draft_journal.h"
 #include "core/name_records.h"
 
 namespace s3cache::core {
@@ -217,7 +218,9 @@ Status NameRecords::move(uint64_t seq, const Intent& rename, const Intent& remov
           batch.put(Table::kDirent, be64(rename.parent) + from, encoded(0, kPinned));
           if (rename.is_dir)
             batch.put(Table::kDirent, be64(rename.parent) + rename.name, encoded(0, kPinned));
-          batch.put(Table::kDirent, be64(rename.new_parent) + to, encoded(rename.ino, c_.now()));
+          // Written while it was copied: the draft has the name.
+          const int64_t checked = has_draft_mark(c_.store(), rename.ino) ? kPinned : c_.now();
+          batch.put(Table::kDirent, be64(rename.new_parent) + to, encoded(rename.ino, checked));
           if (rename.is_dir) batch.erase(Table::kDirent, be64(rename.new_parent) + rename.new_name);
           journal_.done(batch, seq);
           *next = journal_.add(batch, removal);

@@ -212,13 +212,14 @@ void Renames::move(const JobPtr& job, const std::string& etag, int64_t last_modi
     if (job->known) inode.ctime_ns = job->inode.ctime_ns;
     if (job->known && inode.source == AttrSource::kHeadYoung) inode.source = AttrSource::kHead;
   };
-  c_.drafts.object_copied(intent.ino, intent.etag, etag);
   auto next = std::make_shared<uint64_t>(0);
-  const auto durable = [this, job, removal, next](const Status& s) {
+  const auto durable = [this, job, removal, next, etag](const Status& s) {
     if (!s.ok()) {
       c_.edits.lost(*next, removal);
       return end(job, s);
     }
+    // By now its record has the new key; its next upload waits for this turn.
+    c_.drafts.object_copied(job->intent.ino, job->intent.etag, etag);
     removals_.discard(job->target, false);
     removals_.start(*next, removal, false, std::exchange(job->change, 0));
     end(job, Status());

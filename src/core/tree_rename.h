@@ -50,6 +50,7 @@ class TreeRename {
   uint64_t ino_of(const JobPtr& job, const std::string& key);
   void move(const JobPtr& job);
   void update_children(const JobPtr& job);
+  void tell_open_files(const JobPtr& job);
   void moved(const JobPtr& job);
   void remove_source(const JobPtr& job);
   void list_source(const JobPtr& job);

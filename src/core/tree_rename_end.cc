@@ -1,6 +1,7 @@
 // The second half of TreeRename: the record moves and the old keys go, or the copies go; and what a crash
 // left.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -76,9 +77,21 @@ void TreeRename::move(const JobPtr& job) {
   }
 }
 
+// Files that are being changed build on the copies now.
+void TreeRename::tell_open_files(const JobPtr& job) {
+  std::vector<Item> files;
+  {
+    MutexLock lock(job->mu);
+    std::copy_if(job->items.begin(), job->items.end(), std::back_inserter(files),
+                 [](const Item& item) { return item.copied && item.ino != 0 && !item.tail.empty(); });
+  }
+  for (const Item& item : files) c_.drafts.object_copied(item.ino, item.etag, item.new_etag);
+}
+
 void TreeRename::moved(const JobPtr& job) {
   c_.ns.inodes.note_tree_move(job->intent.ino, c_.ns.now());
   removals_.discard(job->target, true);
+  tell_open_files(job);
   remove_source(job);
   c_.queue.open_gate(std::exchange(job->gate, 0));
   job->turn.reset();

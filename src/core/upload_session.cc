@@ -136,12 +136,28 @@ std::string UploadSession::header(std::string_view name) const {
   return {};
 }
 
+void UploadSession::snapshot() {
+  MutexLock lock(mu_);
+  for (auto& [number, part] : parts_) part.old = part.stale;
+}
+
+const UploadSession::Part* UploadSession::sent_locked(int number, int64_t offset, int64_t length) const {
+  const auto it = parts_.find(number);
+  if (it == parts_.end()) return nullptr;
+  const Part& part = it->second;
+  return part.sent && part.offset == offset && part.length == length ? &part : nullptr;
+}
+
 bool UploadSession::has(int number, int64_t offset, int64_t length) const {
   MutexLock lock(mu_);
-  const auto it = parts_.find(number);
-  if (it == parts_.end()) return false;
-  const Part& part = it->second;
-  return part.sent && !part.stale && part.offset == offset && part.length == length;
+  const Part* part = sent_locked(number, offset, length);
+  return part != nullptr && !part->stale;
+}
+
+bool UploadSession::has_for_snapshot(int number, int64_t offset, int64_t length) const {
+  MutexLock lock(mu_);
+  const Part* part = sent_locked(number, offset, length);
+  return part != nullptr && !part->old;
 }
 
 std::vector<Range> UploadSession::sent() const {

@@ -26,6 +26,7 @@ class UploadSession {
     bool sent = false;    // S3 has it
     bool flying = false;  // on its way
     bool stale = false;   // written again since it was read for sending
+    bool old = false;     // was so when the latest snapshot was taken, which thus needs it again
     std::string etag;
     std::optional<uint32_t> crc32c;
   };
@@ -55,15 +56,19 @@ class UploadSession {
   bool headers_outdated() const;
   // Of the headers it was begun with; empty: no such header, or not open.
   std::string header(std::string_view name) const;
-  // The finished part of exactly this range, if it is still good.
-  bool has(int number, int64_t offset, int64_t length) const;
   // What S3 has in parts that are still good.
   std::vector<Range> sent() const;
+  // An upload begins, of the bytes as they are now: what is written later is the next one's.
+  void snapshot();
+  // S3 has exactly this range as it is now / with all that the snapshot has.
+  bool has(int number, int64_t offset, int64_t length) const;
+  bool has_for_snapshot(int number, int64_t offset, int64_t length) const;
   std::vector<s3::CompletedPart> parts(const std::vector<int>& numbers) const;
   // Forgets everything; gives the key and id of an upload that is to be aborted.
   std::optional<std::pair<std::string, std::string>> close();
 
  private:
+  const Part* sent_locked(int number, int64_t offset, int64_t length) const REQUIRES(mu_);
   int flying_locked() const REQUIRES(mu_);
   bool idle_locked() const REQUIRES(mu_);
   void tell_idle() EXCLUDES(mu_);

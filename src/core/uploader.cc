@@ -16,26 +16,33 @@ namespace {
 // In kState: multipart uploads on the server that nobody has completed or aborted yet.
 constexpr std::string_view kUploads = "upload/";
 constexpr size_t kHashPiece = 256 << 10;
-// A body that was written under way is sent again this often before its writer has to pause for us.
+// A new file, an object that another client makes, a digest broken on the wire: each may take one more.
 constexpr int kMaxAttempts = 5;
 
-// A range of a work file, read as it is sent.
+// A range of a work file, read as it is sent. `draft`: whose writes may change it, null for a copy.
 class FileBody : public s3::Body {
  public:
-  FileBody(std::shared_ptr<UniqueFd> file, Range range) : file_(std::move(file)), range_(range) {}
+  FileBody(std::shared_ptr<UniqueFd> file, Range range, std::shared_ptr<Draft> draft)
+      : file_(std::move(file)),
+        range_(range),
+        draft_(std::move(draft)),
+        generation_(draft_ ? draft_->generation() : 0) {}
   int64_t size() const override { return range_.length; }
   Result<size_t> read(int64_t offset, std::span<std::byte> out) override {
     const auto want =
         static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(out.size()), range_.length - offset));
     const ssize_t n = cache::read_fully(file_->get(), range_.offset + offset, out.first(want));
     if (n < 0) return errno_error(static_cast<int>(-n), "read the work file");
-    if (n == 0) return Error{Code::kIo, "the work file was cut while it was sent"};
+    if (n == 0) return Error{Code::kBusy, "the work file was cut while it was sent"};
     return static_cast<size_t>(n);
   }
+  bool intact() const override { return !draft_ || draft_->generation() == generation_; }
 
  private:
   const std::shared_ptr<UniqueFd> file_;
   const Range range_;
+  const std::shared_ptr<Draft> draft_;
+  const uint64_t generation_;
 };
 
 // Passes a body on, once from its beginning to its end, and sums what went by.
@@ -80,10 +87,8 @@ Result<Sums> sums_of(s3::Body& body, bool crc, bool sha) {
   return out;
 }
 
-// The answers that a body written under way can cause.
-bool torn(const Error& error) {
-  return error.code == Code::kInvalid || error.code == Code::kCorrupt || error.code == Code::kIo;
-}
+// A body written under way does not fit its digest any more; one that was cut ends early.
+bool torn(const Error& error) { return error.code == Code::kCorrupt || error.code == Code::kBusy; }
 
 }  // namespace
 
@@ -117,8 +122,13 @@ void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& 
 
 void Uploader::send_bytes(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
                           s3::WrittenCallback done) {
-  if (snapshot.size <= grid_.at(0).length && !draft->session().open())
-    return put(draft, snapshot, std::move(target), 0, std::move(done));
+  if (snapshot.size <= grid_.at(0).length) {
+    // It was larger, if parts of it went up early.
+    return draft->session().when_idle([this, draft, snapshot, target, done] {
+      abandon(*draft);
+      put(draft, snapshot, target, 0, done);
+    });
+  }
   auto upload = std::make_shared<MultipartUpload>(*this, draft, snapshot, std::move(target), std::move(done));
   upload->start();
 }
@@ -133,17 +143,18 @@ void Uploader::put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& s
     const bool edit = snapshot.base_len > 0 && !snapshot.changed.covers(0, snapshot.base_len);
     if ((edit || options_.conflict_fail) && s3_.conditions_supported()) request.if_match = snapshot.base_etag;
     if (snapshot.size > 0) {
-      request.body = std::make_shared<FileBody>(snapshot.file, Range{0, snapshot.size});
-      // What cannot be read goes without: sending it will say why.
-      auto sums = sums_of(*request.body, options_.crc32c, s3_.signs_bodies());
-      if (sums.ok()) request.crc32c = sums->crc;
-      if (sums.ok()) request.sha256_hex = std::move(sums->sha);
+      auto parcel = pack(draft, snapshot.file, {0, snapshot.size}, attempt > 0, options_.crc32c);
+      if (parcel.is(Code::kBusy) && attempt == 0) return put(draft, snapshot, target, 1, done);
+      if (!parcel.ok()) return done(parcel.error());
+      request.body = std::move(parcel->body);
+      request.crc32c = parcel->crc32c;
+      request.sha256_hex = std::move(parcel->sha256_hex);
     }
     s3_.put(std::move(request), [this, draft, snapshot, target, attempt, done](Result<s3::Written> written) {
       const bool unconditional = written.is(Code::kUnsupported) && !s3_.conditions_supported();
       const bool again =
           !written.ok() && attempt < kMaxAttempts && !draft->unlinked() &&
-          (unconditional || (torn(written.error()) && draft->state().generation != snapshot.generation));
+          (unconditional || (torn(written.error()) && draft->generation() != snapshot.generation));
       if (!again) return done(std::move(written));
       put(draft, snapshot, target, attempt + 1, done);
     });
@@ -152,6 +163,22 @@ void Uploader::put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& s
     if (!ready.ok()) return done(ready.error());
     workers_.post(send);
   });
+}
+
+Result<Uploader::Parcel> Uploader::pack(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file,
+                                        Range range, bool still, bool checksum) {
+  Parcel out;
+  if (still) {
+    auto copy = draft->still_copy(*file, range);
+    // Without room for a copy the file itself has to do.
+    if (copy.ok()) out.body = std::make_shared<FileBody>(std::move(*copy), Range{0, range.length}, nullptr);
+  }
+  if (!out.body) out.body = std::make_shared<FileBody>(std::move(file), range, draft);
+  auto sums = sums_of(*out.body, checksum, s3_.signs_bodies());
+  if (!sums.ok()) return sums.error();
+  out.crc32c = sums->crc;
+  out.sha256_hex = std::move(sums->sha);
+  return out;
 }
 
 void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& target,
@@ -185,25 +212,25 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
 }
 
 void Uploader::send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file, Range range,
-                         int number, s3::WrittenCallback done) {
-  workers_.post([this, draft, file = std::move(file), range, number, done = std::move(done)] {
+                         int number, bool still, s3::WrittenCallback done) {
+  workers_.post([this, draft, file = std::move(file), range, number, still, done = std::move(done)] {
+    auto parcel = pack(draft, file, range, still, draft->session().checksums());
+    if (!parcel.ok()) {
+      draft->session().end_part(number, parcel.error(), std::nullopt);
+      return done(parcel.error());
+    }
     s3::PartRequest request;
     request.key = draft->session().key();
     request.upload_id = draft->session().id();
     request.number = number;
-    request.body = std::make_shared<FileBody>(file, range);
-    auto sums = sums_of(*request.body, draft->session().checksums(), s3_.signs_bodies());
-    if (!sums.ok()) {
-      draft->session().end_part(number, sums.error(), std::nullopt);
-      return done(sums.error());
-    }
-    const std::optional<uint32_t> sum = sums->crc;
-    request.crc32c = sum;
-    request.sha256_hex = std::move(sums->sha);
-    s3_.upload_part(std::move(request), [draft, number, sum, done](Result<s3::Written> written) {
-      draft->session().end_part(number, written, sum);
-      done(std::move(written));
-    });
+    request.body = std::move(parcel->body);
+    request.crc32c = parcel->crc32c;
+    request.sha256_hex = std::move(parcel->sha256_hex);
+    s3_.upload_part(std::move(request),
+                    [draft, number, sum = parcel->crc32c, done](Result<s3::Written> written) {
+                      draft->session().end_part(number, written, sum);
+                      done(std::move(written));
+                    });
   });
 }
 
@@ -229,7 +256,7 @@ void Uploader::stream(const std::shared_ptr<Draft>& draft, int64_t written_to,
     const Range range{at.offset, at.length};
     if (session.has(at.number, at.offset, at.length) || !draft->ready_to_send(range)) continue;
     if (session.begin_part(at.number, at.offset, at.length))
-      send_part(draft, draft->file(), range, at.number, [](const Result<s3::Written>&) {});
+      send_part(draft, draft->file(), range, at.number, false, [](const Result<s3::Written>&) {});
   }
 }
 

@@ -2,8 +2,9 @@
 //
 // Up to one part: one PUT. More: a multipart upload whose parts are sent from the work file, or copied on the
 // server where the base version has them; parts of a file that is still being written go up early (stream()).
-// Bodies are read from the work file while they are sent, so an upload costs no memory; a part that is
-// written again under way fails its checksum on the server and is sent again. Where only headers changed (a
+// Bodies are read from the work file while they are sent, so an upload costs no memory; one that is written
+// again under way fails its checksum on the server and is sent again, from a copy that nobody writes to. A
+// snapshot whose file was cut meanwhile is kBusy: the caller takes a new one. Where only headers changed (a
 // chmod right after the close) the server copies the object onto itself.
 //
 // An upload in parts gets its headers when it begins; if attributes were set since, the finished object is
@@ -17,6 +18,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/draft.h"
@@ -55,8 +57,16 @@ class Uploader {
            s3::WrittenCallback done);
   void open_session(const std::shared_ptr<Draft>& draft, const Target& target,
                     std::function<void(Status)> done);
+  // A body, and the digests that its request needs. `still`: of a copy.
+  struct Parcel {
+    std::shared_ptr<s3::Body> body;
+    std::optional<uint32_t> crc32c;
+    std::string sha256_hex;
+  };
+  Result<Parcel> pack(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file, Range range,
+                      bool still, bool checksum);
   void send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<UniqueFd> file, Range range, int number,
-                 s3::WrittenCallback done);
+                 bool still, s3::WrittenCallback done);
   void abort(const std::string& key, const std::string& id);
   void completed(const std::string& id);
 

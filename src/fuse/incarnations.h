@@ -83,7 +83,7 @@ class Incarnations {
   void content_changed(uint64_t nodeid);
   // Attributes changed through nodeid: the other nodeids of the inode forget theirs.
   void attributes_changed(uint64_t nodeid);
-  // False: the kernel must ask again each time, the file changes through another nodeid.
+  // False: the kernel must ask again each time, the file may change through another nodeid.
   bool attributes_last(uint64_t nodeid);
   // backing_id 0: it failed; the incarnation goes on in cached mode.
   void registered(Handle* handle, int32_t backing_id);

@@ -96,7 +96,8 @@ bool Incarnations::attributes_last(uint64_t nodeid) {
   auto it = s.inodes.find(ino);
   if (it == s.inodes.end()) return true;
   Node* node = it->second.find(nodeid);
-  return node != nullptr && !node->overtaken;
+  // Beside another nodeid either may change the file, and a notification comes a moment late.
+  return node != nullptr && !node->overtaken && it->second.nodes.size() == 1;
 }
 
 }  // namespace s3cache::fuse

@@ -58,7 +58,8 @@ void Ops::answer_entry(Request& r, const core::Entry& e) {
     nodeid = *node;
   }
   notifier_.told(e.attr.ino);
-  const fuse_entry_param p = to_entry_param(nodeid, e);
+  fuse_entry_param p = to_entry_param(nodeid, e);
+  p.attr_timeout = attr_ttl(nodeid, e);
   const int rc = r.reply([&p](fuse_req_t q) { return fuse_reply_entry(q, &p); });
   if (rc != 0) incarnations_.forget(nodeid, 1);
 }

@@ -23,6 +23,9 @@ class Body {
   virtual int64_t size() const = 0;
   // At least one byte and at most out.size() of them, from `offset` on. REQUIRES: 0 <= offset < size().
   virtual Result<size_t> read(int64_t offset, std::span<std::byte> out) = 0;
+  // False: its bytes are no longer those that the request's digests were taken of. A server that refuses it
+  // is right, and is not asked again.
+  virtual bool intact() const { return true; }
 };
 
 class StringBody : public Body {

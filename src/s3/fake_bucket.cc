@@ -151,11 +151,11 @@ Result<Written> FakeBucket::copy_part(const RequestInfo& r, int64_t now_s) {
   if (r.offset < 0 || r.length < 1 || r.offset + r.length > (*source)->size)
     return error(Code::kInvalid, r, "InvalidRange");
   std::string data = (*source)->bytes(r.offset, r.length);
-  const uint32_t crc = crc32c(0, data.data(), data.size());
+  std::optional<uint32_t> crc;
+  if (copies_have_checksums) crc = crc32c(0, data.data(), data.size());
   auto w = upload_part(r, std::move(data), crc);
-  if (!w.ok()) return w;
-  w->last_modified = now_s;
-  w->crc32c = crc;
+  if (w.ok()) w->last_modified = now_s;
+  if (w.ok()) w->crc32c = crc;
   return w;
 }
 
@@ -166,6 +166,9 @@ Result<std::string> FakeBucket::assemble(const RequestInfo& r, const Upload& upl
   for (const CompletedPart& p : r.parts) {
     if (p.number <= last) return error(Code::kInvalid, r, "InvalidPartOrder");
     last = p.number;
+    // "It was missing for part 2 in the request."
+    if (p.crc32c.has_value() != r.parts.front().crc32c.has_value())
+      return error(Code::kInvalid, r, "InvalidRequest");
     const auto it = upload.parts.find(p.number);
     if (it == upload.parts.end() || (!p.etag.empty() && p.etag != it->second.etag) ||
         (p.crc32c && it->second.crc32c && *p.crc32c != *it->second.crc32c))

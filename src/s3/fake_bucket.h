@@ -54,6 +54,7 @@ class FakeBucket {
   int64_t min_part = 5 * 1024 * 1024;     // of all parts but the last
   bool conditions = true;                 // false: If-Match and If-None-Match of writes are NotImplemented
   bool conditions_refused = false;
+  bool copies_have_checksums = true;  // false: as versitygw, where the source was made of parts
 
  private:
   Status check_key(const RequestInfo& r) const;

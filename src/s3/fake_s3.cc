@@ -107,6 +107,11 @@ void FakeS3::set_conditions(bool on) {
   bucket_.conditions = on;
   bucket_.conditions_refused = false;
 }
+
+void FakeS3::set_copies_have_checksums(bool on) {
+  MutexLock l(mu_);
+  bucket_.copies_have_checksums = on;
+}
 void FakeS3::set_failure(std::function<std::optional<Error>(const RequestInfo&)> f) {
   MutexLock l(mu_);
   failure_ = std::move(f);

@@ -56,7 +56,8 @@ class FakeS3 : public S3Client {
   void set_omit_dates(bool on);      // a server without Date headers
   void set_chunk(int64_t bytes);     // on_data's size, default 16 KiB as libcurl
   void set_min_part(int64_t bytes);  // of a multipart upload, default 5 MiB as S3
-  void set_conditions(bool on);      // off: a server that does not know If-Match and If-None-Match of writes
+  void set_copies_have_checksums(bool on);
+  void set_conditions(bool on);  // off: a server that does not know If-Match and If-None-Match of writes
   // Requests for which this gives an Error fail with it (before the bucket is asked). Null: none. The items
   // of remove_many are asked one by one as kDelete, too.
   void set_failure(std::function<std::optional<Error>(const RequestInfo&)> f);

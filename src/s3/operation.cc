@@ -42,12 +42,7 @@ Result<std::string> Operation::payload_hash(const Attempt& a) {
   if (context_.endpoint.https() || context_.options.unsigned_payload) return std::string(kUnsignedPayload);
   if (a.body == nullptr || a.body->size() == 0) return std::string(kEmptySha256);
   if (!a.sha256_hex.empty()) return a.sha256_hex;
-  if (body_sha256_.empty()) {
-    auto hash = sha256_hex(*a.body);
-    if (!hash.ok()) return hash.error();
-    body_sha256_ = std::move(*hash);
-  }
-  return body_sha256_;
+  return sha256_hex(*a.body);
 }
 
 Result<HttpRequest> Operation::build() {
@@ -78,7 +73,7 @@ Result<HttpRequest> Operation::build() {
   out.method = a.method;
   out.url = std::move(target.url);
   out.headers = std::move(a.headers);
-  out.body = a.body;
+  out.body = body_ = a.body;
   out.slow_answer = a.slow_answer;
   for (auto& header : context_.signer.sign(to_sign, *credentials, now_s))
     out.headers.push_back(std::move(header));
@@ -168,7 +163,8 @@ int64_t Operation::handle_failure(const ServiceError& why) {
   }
   if (progressed()) failures_ = 0;
   ++failures_;
-  if (!why.retryable() || failures_ >= max_attempts()) {
+  const bool body_changed = why.refuses_digest() && body_ != nullptr && !body_->intact();
+  if (body_changed || !why.retryable() || failures_ >= max_attempts()) {
     Error error = why.to_error(what());
     if (error.code != Code::kNotFound && error.code != Code::kStale && error.code != Code::kExists)
       context_.errors.fetch_add(1, std::memory_order_relaxed);

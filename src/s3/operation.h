@@ -47,7 +47,7 @@ struct Attempt {
   Query query = {};
   HeaderList headers = {};  // names in lower case; all of them are signed
   Body* body = nullptr;     // lives as long as the operation
-  // Of the body, where it must be signed; empty: computed once and kept.
+  // Of the body, where it must be signed; empty: computed for each attempt, whose body may be another one.
   std::string sha256_hex = {};
   bool slow_answer = false;
 };
@@ -98,7 +98,7 @@ class Operation : public HttpTask {
   bool renew_credentials(const ServiceError& why);
 
   std::string error_body_;
-  std::string body_sha256_;
+  Body* body_ = nullptr;  // of the running attempt
   int failures_ = 0;
   bool skew_corrected_ = false;
   bool credentials_renewed_ = false;

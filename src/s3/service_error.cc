@@ -148,6 +148,8 @@ bool ServiceError::maybe_done() const {
   }
 }
 
+bool ServiceError::refuses_digest() const { return code_of(code) == Code::kCorrupt; }
+
 bool ServiceError::refuses_checksum() const {
   if (status == 501 || code == "NotImplemented") return true;
   return status == 400 && code != "BadDigest" && code != "XAmzContentChecksumMismatch" &&

@@ -29,6 +29,8 @@ struct ServiceError {
   bool maybe_done() const;
   // The server does not take checksums in headers.
   bool refuses_checksum() const;
+  // The body it got does not fit its digest.
+  bool refuses_digest() const;
   // The server asks for less.
   bool slow_down() const;
   // The credentials ran out; the provider may have newer ones.

@@ -79,6 +79,7 @@ Operation::Next WriteOperation::on_success_end(Transport transport, ServiceError
 
 bool WriteOperation::retry_differently(const ServiceError& why) {
   if (!checksum_sent_ || !why.refuses_checksum()) return false;
+  log::info("{}: the server says \"{}\"; once more without checksums", what(), why.message);
   without_checksum_ = true;
   return true;
 }

@@ -31,7 +31,7 @@ struct PutRequest {
   std::string if_match = {};
   std::optional<uint32_t> crc32c = {};  // of the body; the server checks it
   // Of the body, where it is signed (plain http without unsigned_payload). Empty: computed on the network
-  // thread before the first attempt, so only for small bodies; see sha256_hex(Body&).
+  // thread before each attempt, so only for small bodies; see sha256_hex(Body&).
   std::string sha256_hex = {};
   Priority priority = Priority::kForeground;
 };

@@ -1,4 +1,6 @@
 // Contents that this mount changes: what readers see, what goes up, and with how many requests.
+#include <thread>
+
 #include "draft_fixture.h"
 #include "s3/faulty_s3.h"
 
@@ -91,6 +93,65 @@ TEST_CASE_METHOD(DraftFixture,
   CHECK(*read(file, 35'000'000, 1000) == expect.substr(35'000'000, 1000));
 }
 
+TEST_CASE_METHOD(DraftFixture, "a server that copies parts without checksums completes edits all the same") {
+  s3->set_copies_have_checksums(false);
+  put_pattern("obj", 40 << 20);
+  std::string expect = pattern(0, 40 << 20);
+  for (const int64_t at : {5'000'000, 25'000'000}) {
+    auto file = open_to_write("obj");
+    REQUIRE(write(file, at, "!").ok());
+    expect[static_cast<size_t>(at)] = '!';
+    REQUIRE(flush(file).ok());
+    CHECK(object("obj") == expect);
+  }
+  CHECK(s3->counters().uploads == 3);  // the first one began with checksums
+  CHECK(s3->counters().aborts == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture,
+                 "a large file cut down to nothing while its parts are on S3 is an empty object") {
+  auto file = create("f");
+  const std::string piece(1 << 20, 'a');
+  for (int i = 0; i < 16; ++i) REQUIRE(write(file, int64_t{i} << 20, piece).ok());
+  REQUIRE(s3->counters().uploads == 1);
+  REQUIRE(truncate(file, 0).ok());
+  REQUIRE(flush(file).ok());
+  CHECK(object("f") == "");
+  REQUIRE(sync().ok());
+  CHECK(s3->counters().aborts == 1);
+}
+
+TEST_CASE_METHOD(DraftFixture,
+                 "fsync of a file that is written and cut all the time: done, and what it had is there") {
+  for (const int64_t size : {int64_t{1} << 20, int64_t{12} << 20}) {
+    INFO("size " << size);
+    auto file = create("hot" + std::to_string(size));
+    REQUIRE(write(file, 0, std::string(static_cast<size_t>(size), 'a')).ok());
+    std::atomic<bool> stop{false};
+    std::thread writer([&] {
+      for (int64_t i = 0; !stop; ++i) {
+        (void)write(file, 4096 + i % 500'000, "b");
+        if (i % 64 == 0) {
+          (void)truncate(file, size - 1);
+          (void)truncate(file, size);
+        }
+      }
+    });
+    for (int i = 0; i < 10; ++i) {
+      REQUIRE(write(file, 0, std::to_string(i)).ok());
+      CHECK(fsync(file).ok());
+      CHECK(object("hot" + std::to_string(size)).substr(0, 1) == std::to_string(i));
+    }
+    stop = true;
+    writer.join();
+    REQUIRE(flush(file).ok());
+    std::string now;
+    while (static_cast<int64_t>(now.size()) < size)
+      now += *read(file, static_cast<int64_t>(now.size()), 1 << 20);
+    CHECK(object("hot" + std::to_string(size)) == now);
+  }
+}
+
 TEST_CASE_METHOD(DraftFixture,
                  "a cached file is changed in place: a reader that holds its descriptor sees it") {
   put_pattern("obj", 3 << 20);
@@ -129,6 +190,57 @@ TEST_CASE_METHOD(DraftFixture, "cut down and grown again: zeros, never the base'
   REQUIRE(write(file, 8000, "end").ok());
   REQUIRE(flush(file).ok());
   CHECK(object("obj") == pattern(0, 1000) + std::string(7000, '\0') + "end");
+}
+
+TEST_CASE_METHOD(DraftFixture, "who opened the file while it was empty reads what was written since") {
+  auto writer = create("f");
+  REQUIRE(write(writer, 0, "x").ok());
+  REQUIRE(truncate(writer, 0).ok());
+  writer.reset();
+  REQUIRE(sync().ok());
+  auto reader = open("f");
+  REQUIRE(reader.ok());
+  REQUIRE(*read(*reader, 0, 10) == "");
+  writer = open_to_write("f");
+  REQUIRE(write(writer, 0, "hello").ok());
+  CHECK(*read(*reader, 0, 10) == "hello");
+  REQUIRE(flush(writer).ok());
+  writer.reset();
+  REQUIRE(sync().ok());
+  CHECK(*read(*reader, 0, 10) == "hello");
+}
+
+TEST_CASE_METHOD(DraftFixture, "a file that is renamed is read on, and written on, through what is open") {
+  put("obj", pattern(0, 8 << 20));
+  put("cold", pattern(0, 8 << 20));
+  auto reader = open("obj");
+  REQUIRE(reader.ok());
+  REQUIRE(read(*reader, 0, 100).ok());
+  auto writer = open_to_write("obj");
+  REQUIRE(write(writer, 100, "before").ok());
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    return wait<void>([&](auto done) { fs->rename(meta::kRootIno, from, meta::kRootIno, to, 0, done); });
+  };
+  REQUIRE(rename("obj", "new").ok());
+  REQUIRE(write(writer, 200, "after").ok());
+  std::string expect = pattern(0, 8 << 20);
+  expect.replace(100, 6, "before");
+  expect.replace(200, 5, "after");
+  CHECK(*read(*reader, 7'000'000, 1000) == expect.substr(7'000'000, 1000));
+  REQUIRE(flush(writer).ok());
+  writer.reset();
+  REQUIRE(sync().ok());
+  CHECK(object("new") == expect);
+  CHECK(object("obj") == "absent");
+  CHECK(*read(*reader, 0, 1000) == expect.substr(0, 1000));
+
+  // Its copy has another ETag.
+  auto cold = open("cold");
+  REQUIRE(cold.ok());
+  REQUIRE(read(*cold, 0, 100).ok());
+  REQUIRE(rename("cold", "moved").ok());
+  REQUIRE(sync().ok());
+  CHECK(*read(*cold, 7'000'000, 1000) == pattern(7'000'000, 1000));
 }
 
 TEST_CASE_METHOD(DraftFixture, "O_TRUNC asks for nothing of the old bytes") {

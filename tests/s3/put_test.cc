@@ -73,7 +73,7 @@ TEST_CASE("an empty PUT has a length of 0") {
   CHECK(s.header(0, "x-amz-content-sha256") == kEmptySha256);
 }
 
-TEST_CASE("the hash is the caller's, computed once, or left out") {
+TEST_CASE("the hash is the caller's, computed for each attempt, or left out") {
   const std::string text(300'000, 'x');
   const auto given = std::make_shared<WatchedBody>(text);
   Script s({{503}, {200, etag("e")}});
@@ -83,7 +83,7 @@ TEST_CASE("the hash is the caller's, computed once, or left out") {
   const auto computed = std::make_shared<WatchedBody>(text);
   Script t({{503}, {200, etag("e")}});
   CHECK(put(*t.client, {.key = "a", .body = computed}).ok());
-  CHECK(computed->passes == 3);
+  CHECK(computed->passes == 4);  // the next attempt's body may be another one
   CHECK(t.header(1, "x-amz-content-sha256") == sha256_hex(std::string_view(text)));
   Script u({{200, etag("e")}}, [](S3Options& o) { o.unsigned_payload = true; });
   const auto unread = std::make_shared<WatchedBody>(text);
