@@ -187,7 +187,7 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
   request.key = target.key;
   request.headers = target.headers;
   // Some servers answer a copy with the checksum of the whole source.
-  const bool checksums = options_.crc32c && !(copies_lose_checksums_ && draft->state().base_len > 0);
+  const bool checksums = options_.crc32c && !(copies_lose_checksums_ && !draft->state().base_etag.empty());
   request.crc32c = checksums;
   s3_.create_upload(std::move(request), [this, draft, key = target.key, headers = target.headers, checksums,
                                          done](Result<std::string> id) {

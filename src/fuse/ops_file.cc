@@ -122,11 +122,9 @@ void Ops::answer_open(Request& r, Handle* handle, int32_t backing_id, bool direc
 
 void Ops::read(fuse_req_t req, uint64_t fh, off_t offset, size_t size) {
   RequestPtr r = request(req);
-  const uint64_t ino = reinterpret_cast<Handle*>(fh)->ino;
-  fs_.read(reinterpret_cast<Handle*>(fh)->file, offset, size, [r, ino](Result<core::ReadReply> bytes) {
+  fs_.read(reinterpret_cast<Handle*>(fh)->file, offset, size, [r](Result<core::ReadReply> bytes) {
     if (!r->claim()) return;
     if (!bytes) {
-      log::info("fuse: a read of inode {} fails: {}", ino, bytes.error().message);
       r->reply_err(to_inode_errno(bytes.code()));
       return;
     }

@@ -1,4 +1,5 @@
 // Names and attributes: LOOKUP, GETATTR, READLINK, STATFS, xattrs.
+#include <algorithm>
 #include <cerrno>
 
 #include "fuse/errno.h"
@@ -59,7 +60,7 @@ void Ops::answer_entry(Request& r, const core::Entry& e) {
   }
   notifier_.told(e.attr.ino);
   fuse_entry_param p = to_entry_param(nodeid, e);
-  p.attr_timeout = attr_ttl(nodeid, e);
+  p.attr_timeout = std::min(p.attr_timeout, attr_ttl(nodeid, e));
   const int rc = r.reply([&p](fuse_req_t q) { return fuse_reply_entry(q, &p); });
   if (rc != 0) incarnations_.forget(nodeid, 1);
 }
