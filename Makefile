@@ -85,7 +85,7 @@ test: $(foreach f,$(TESTED),test-$(f))
 asan:
 	$(MAKE) BUILD=$(BUILD)-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g" test
 tsan:
-	$(MAKE) BUILD=$(BUILD)-tsan SAN="-fsanitize=thread" OPT="-O1 -g" test
+	$(MAKE) BUILD=$(BUILD)-tsan SAN="-fsanitize=thread" OPT="-O1 -g1" test
 
 itest: all
 	scripts/itest
