@@ -329,7 +329,11 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
     if (content) contents_.publish_local(content);
     if (readers && cached) readers->set_successor(content);
   });
-  if (!ended) return;
+  if (!ended) {
+    // Written meanwhile: the file is the draft's still, and must not become evictable when this content ends.
+    if (content) content->supersede(true);
+    return;
+  }
   space_.draft_ended(state.fid);
   if (!cached) space_.evict(state.fid);  // empty, or it cannot be read back
   draft->durable = false;
