@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <future>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 
 #include "cache/cache_dir.h"
@@ -85,13 +86,20 @@ class CoreFixture {
     return o.etag;
   }
 
+  // The answer of a call that ends on another thread. Throws where Catch2 would assert: tests wait on
+  // threads of their own, and an assertion of Catch2 may run on the main thread only.
+  template <class T>
+  static T in_time(std::future<T> future) {
+    if (future.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+      throw std::runtime_error("no answer within a minute");
+    return future.get();
+  }
   template <class T, class Call>
   static Result<T> wait(const Call& call) {
     std::promise<Result<T>> promise;
     auto future = promise.get_future();
     call([&promise](Result<T> r) { promise.set_value(std::move(r)); });
-    REQUIRE(future.wait_for(std::chrono::seconds(60)) == std::future_status::ready);
-    return future.get();
+    return in_time(std::move(future));
   }
   // Looks a path of the bucket's root up and opens it.
   Result<std::shared_ptr<OpenFile>> open(const std::string& name, bool direct = false) {
@@ -111,8 +119,7 @@ class CoreFixture {
       for (const iovec& io : *r) bytes.append(static_cast<const char*>(io.iov_base), io.iov_len);
       promise.set_value(std::move(bytes));
     });
-    REQUIRE(future.wait_for(std::chrono::seconds(60)) == std::future_status::ready);
-    return future.get();
+    return in_time(std::move(future));
   }
   static bool is_pattern(const std::string& bytes, int64_t offset) {
     for (size_t i = 0; i < bytes.size(); ++i)
