@@ -1,6 +1,6 @@
 // CRC32C (Castagnoli, RFC 3720 appendix B.4): the checksum of cached blocks and of uploads.
-// SSE4.2 where the CPU has it (about 20 GB/s with three interleaved streams), a table elsewhere. Pure
-// function.
+// Carry-less multiplication of 512 bits where the CPU has it (58 GB/s from L2, 28 from memory), the crc32
+// instruction of SSE4.2 (21 GB/s), or a table. Pure function.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The two CRC32C kernels, in the open so that tests compare them. Callers use base/crc32c.h.
-// Both take and give the raw register (no inversion). Threads: pure functions.
+// The three CRC32C kernels, in the open so that tests compare them. Callers use base/crc32c.h.
+// All take and give the raw register (no inversion). Threads: pure functions.
 #pragma once
 
 #include <cstddef>
@@ -7,9 +7,14 @@
 
 namespace s3cache::crc32c_detail {
 
+constexpr uint32_t kPoly = 0x82f63b78;  // 0x1EDC6F41 with its bits reversed
+
 uint32_t update_table(uint32_t c, const uint8_t* p, size_t n);
 // REQUIRES: have_sse42().
 uint32_t update_sse42(uint32_t c, const uint8_t* p, size_t n);
 bool have_sse42();
+// REQUIRES: have_vpclmul().
+uint32_t update_vpclmul(uint32_t c, const uint8_t* p, size_t n);
+bool have_vpclmul();
 
 }  // namespace s3cache::crc32c_detail
