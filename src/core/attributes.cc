@@ -172,10 +172,10 @@ void take_owner(Inode& inode, const s3::ObjectInfo& info, const NamespaceOptions
 
 void take_times(Inode& inode, const s3::ObjectInfo& info) {
   const int64_t modified = inode.last_modified_s * kNsPerS;
-  auto mtime = time_header(info, "x-amz-meta-mtime");
+  auto mtime = time_header(info, kMtimeHeader);
   if (!mtime) mtime = time_header(info, "x-amz-meta-goog-reserved-file-mtime");
   inode.mtime_ns = mtime.value_or(modified);
-  inode.ctime_ns = time_header(info, "x-amz-meta-ctime").value_or(modified);
+  inode.ctime_ns = time_header(info, kCtimeHeader).value_or(modified);
   inode.atime_ns = time_header(info, "x-amz-meta-atime").value_or(modified);
 }
 

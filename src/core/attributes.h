@@ -16,6 +16,10 @@
 
 namespace s3cache::core {
 
+// The times of an object as s3fs writes them. A ctime of this mount has nanoseconds of its own: it tells an
+// object of ours from anybody else's.
+inline constexpr std::string_view kMtimeHeader = "x-amz-meta-mtime", kCtimeHeader = "x-amz-meta-ctime";
+
 // No symlink is longer than PATH_MAX - 1, so a larger object is a regular file without asking.
 inline constexpr int64_t kMaxSymlink = 4095;
 

@@ -241,6 +241,37 @@ void Draft::not_saved() {
   for (const auto& done : waiting) done();
 }
 
+bool Draft::no_longer_fresh() {
+  MutexLock lock(mu_);
+  return fresh.exchange(false) && !begun_ && std::exchange(attributes_, false);
+}
+
+bool Draft::copied(const Snapshot& snapshot, const std::string& etag, int64_t size,
+                   std::shared_ptr<Content> base) {
+  std::shared_ptr<Content> gone;  // as in begin()
+  const bool read_in_place = this->read_in_place();
+  MutexLock io(io_mu_);
+  MutexLock lock(mu_);
+  const bool as_it_was = begun_ == (snapshot.file != nullptr) && size_ == 0 && dirty_.empty() &&
+                         (!begun_ || (generation_ == snapshot.generation && !read_in_place &&
+                                      ::ftruncate(file_->get(), size) == 0));
+  base_etag_ = etag;
+  base_size_ = size;
+  base_len_ = as_it_was ? size : 0;
+  sending_.clear();
+  sending_now_ = false;
+  if (as_it_was && begun_) {
+    size_ = size;
+    whole_ = false;
+    gone = std::exchange(base_, std::move(base));
+  }
+  attributes_ |= !as_it_was;
+  const auto waiting = std::exchange(after_upload_, {});
+  lock.unlock();
+  for (const auto& done : waiting) done();
+  return as_it_was;
+}
+
 bool Draft::end(uint64_t generation, const std::function<void()>& publish) {
   std::shared_ptr<Content> gone;  // as in begin()
   MutexLock io(io_mu_);
@@ -293,6 +324,11 @@ bool Draft::dirty() const {
 std::shared_ptr<Content> Draft::readers() const {
   MutexLock lock(mu_);
   return readers_.lock();
+}
+
+bool Draft::read_in_place() const {
+  const auto content = readers();
+  return content && content->handles() > 0;
 }
 
 uint64_t Draft::generation() const {

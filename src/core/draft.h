@@ -107,6 +107,12 @@ class Draft : public std::enable_shared_from_this<Draft> {
   // local.
   void saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base);
   void not_saved();
+  // S3 has an object of this file from now on (`fresh` ends). True: attributes were set while it was sent,
+  // and there are no bytes they could go up with.
+  bool no_longer_fresh();
+  // The snapshot of a file without a byte was answered by a copy of another object, `size` bytes of it.
+  // False: the file was written meanwhile, and builds on nothing of the copy.
+  bool copied(const Snapshot& snapshot, const std::string& etag, int64_t size, std::shared_ptr<Content> base);
   // What the upload on its way will look like on the server: its ctime header and its size tell an object of
   // ours from somebody else's when the answer was lost.
   void set_sent(std::string ctime, int64_t size);
@@ -128,6 +134,7 @@ class Draft : public std::enable_shared_from_this<Draft> {
   int64_t size() const;
   bool dirty() const;
   std::shared_ptr<Content> readers() const;
+  bool read_in_place() const;  // open handles, maybe the kernel itself, read the work file as what it was
   uint64_t generation() const;
   bool sending() const;  // a snapshot is on its way
   ExtentSet local() const;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "core/attributes.h"
 #include "core/draft_journal.h"
 #include "core/draft_table.h"
 
@@ -47,7 +48,7 @@ void DraftTable::recover() {
       take_back(mark);
       continue;
     }
-    const std::string* ctime = found[i].ok() ? found[i]->header("x-amz-meta-ctime") : nullptr;
+    const std::string* ctime = found[i].ok() ? found[i]->header(kCtimeHeader) : nullptr;
     if (ctime && *ctime == mark.sent_ctime && found[i]->size == mark.sent_size) {
       mark.base_size = found[i]->size;
       mark.base_len = std::min(mark.base_len, mark.base_size);

@@ -22,27 +22,20 @@ constexpr int64_t kFirstRetryMs = 1'000, kMaxRetryMs = 60'000;
 // A file that is cut during each upload, a hundred times in a row, is no accident of timing.
 constexpr int kMaxOvertaken = 100;
 
-constexpr std::string_view kMtime = "x-amz-meta-mtime", kCtime = "x-amz-meta-ctime";
 // An upload in parts has the times of its beginning. A file's record takes an mtime over that is at most this
 // much older than its last write; a later one is set by a copy, behind the writer's back.
 constexpr int64_t kMaxDriftNs = 5'000'000'000;
-
-std::string ctime_of(const Uploader::Target& target) {
-  for (const auto& [name, value] : target.headers)
-    if (name == kCtime) return value;
-  return {};
-}
 
 // What the object will say of its times, into the record too. REQUIRES: no part is on its way.
 void agree_on_times(const UploadSession& session, Uploader::Target& target, Draft::Snapshot& snapshot) {
   const bool early = session.open() && session.key() == target.key;
   for (auto& [name, value] : target.headers) {
-    if (name != kCtime && name != kMtime) continue;
+    if (name != kCtimeHeader && name != kMtimeHeader) continue;
     const std::string early_text = early ? session.header(name) : std::string();
     const auto begun_at = parse_time_ns(early_text);
     const auto now = parse_time_ns(value);
     if (!now) continue;
-    if (name == kCtime) {
+    if (name == kCtimeHeader) {
       snapshot.ctime_ns = begun_at.value_or(*now);
       if (begun_at) value = early_text;
       continue;
@@ -154,7 +147,7 @@ void DraftTable::begin_upload(const std::shared_ptr<Draft>& draft, const InodeQu
   if (!target.ok()) return uploaded(draft, snapshot, target.error(), turn);
   agree_on_times(draft->session(), *target, snapshot);
   const Draft::State before = draft->state();
-  draft->set_sent(ctime_of(*target), snapshot.size);
+  draft->set_sent(target->ctime(), snapshot.size);
   if (!draft->durable) return send(draft, snapshot, *target, turn);
   // Promised: after a crash the next mount has to know an object of ours when it meets one.
   store_.apply(
@@ -188,11 +181,11 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
   auto held = std::make_shared<InodeQueue::Turn>(turn);  // as in send()
   const auto looked = [this, draft, snapshot, target, why, held](Result<s3::ObjectInfo> info) {
     workers_.post([this, draft, snapshot, target, why, mine = std::move(*held), info = std::move(info)] {
-      const std::string* ctime = info.ok() ? info->header("x-amz-meta-ctime") : nullptr;
+      const std::string* ctime = info.ok() ? info->header(kCtimeHeader) : nullptr;
       const Draft::State state = draft->state();
       s3::Written ours;
       if (info.ok()) ours = {info->etag, info->last_modified, info->server_date, {}};
-      if (ctime && *ctime == ctime_of(target) && info->size == snapshot.size)
+      if (ctime && *ctime == target.ctime() && info->size == snapshot.size)
         return uploaded(draft, snapshot, ours, mine);
       const bool earlier = ctime && *ctime == state.sent_ctime && info->size == state.sent_size;
       if (!earlier || info->etag == state.base_etag) return uploaded(draft, snapshot, why, mine);
@@ -209,7 +202,7 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
   s3_.head(target.key, s3::Priority::kForeground, looked);
 }
 
-void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot snapshot,
                           const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
   Status outcome = written.ok() ? Status() : Status(written.error());
   if (written.is(Code::kBusy) && draft->generation() != snapshot.generation && !draft->unlinked() &&
@@ -221,13 +214,15 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
   ++settling_;
   note_outcome(draft, outcome);
   if (written.ok()) {
-    draft->fresh = false;
+    const bool late_attributes = draft->no_longer_fresh();
     draft->failures = 0;
     std::shared_ptr<Content> base;
     if (!draft->state().whole && draft->begun())
       base = contents_.uncached(draft->ino(), written->etag, snapshot.size);
     draft->saved(snapshot, written->etag, std::move(base));
+    if (late_attributes) snapshot.mtime_ns = snapshot.ctime_ns = 0;  // the record has later ones
     record_saved(*draft, snapshot, *written);
+    if (late_attributes) send_attributes(*draft);
   } else {
     draft->not_saved();
     if (is_conflict(written.error()) && !draft->unlinked()) conflict(draft, written.error());
@@ -304,6 +299,15 @@ void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, con
     return true;
   });
   if (clean && !draft.begun() && mutations_) mutations_->uploaded(draft.ino());
+}
+
+// The object has those of before: it is copied onto itself with what the record says now.
+void DraftTable::send_attributes(const Draft& draft) {
+  auto inode = inodes_.get(draft.ino());
+  if (!inode.ok() || !mutations_) return;
+  SetAttr again;
+  again.mode = inode->mode;
+  mutations_->setattr(draft.ino(), again, [](const Result<Entry>&) {});
 }
 
 // Everything is on S3: the work file becomes the cache of the new version.

@@ -64,6 +64,9 @@ class DraftTable : public DraftHost, public DraftRoom {
              std::span<const std::byte> data, Callback<size_t> done);
   Status truncate(const std::shared_ptr<Draft>& draft, int64_t size);
   Status allocate(const std::shared_ptr<Draft>& draft, int mode, int64_t offset, int64_t length);
+  // A new or emptied file gets the `size` bytes of another object, copied on the server. kUnsupported: not
+  // this one, its bytes have to be read and written.
+  void copy_from(const std::shared_ptr<Draft>& draft, ObjectSource source, int64_t size, Callback<void> done);
   // Waits for S3, or with writeback for the local disk. `closing`: a new file nobody wrote waits for its last
   // close.
   void flush(const std::shared_ptr<Draft>& draft, bool closing, Callback<void> done);
@@ -123,11 +126,16 @@ class DraftTable : public DraftHost, public DraftRoom {
   // else's?
   void look_again(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                   const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn);
-  void uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
+  void uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot snapshot,
                 const Result<s3::Written>& written, const InodeQueue::Turn& turn);
+  struct ServerCopy;
+  void begin_copy(const std::shared_ptr<ServerCopy>& copy);
+  void copied(const std::shared_ptr<ServerCopy>& copy, const Result<s3::Written>& written);
+  void record_copied(ServerCopy& copy, const s3::Written& written);
   void note_outcome(const std::shared_ptr<Draft>& draft, const Status& outcome) EXCLUDES(mu_);
   bool answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation, const Status& outcome);
   void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
+  void send_attributes(const Draft& draft);
   void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);
   void conflict(const std::shared_ptr<Draft>& draft, const Error& why);
   void drop_if_idle(const std::shared_ptr<Draft>& draft);
@@ -150,6 +158,7 @@ class DraftTable : public DraftHost, public DraftRoom {
   ChangeListener* const listener_;
   const UploadOptions options_;
   Uploader uploader_;
+  ObjectCopier copier_;
   WaitingWrites waiting_;
   std::atomic<size_t> settling_{0};     // uploads that have ended and whose files become cached ones
   std::atomic<int64_t> room_at_ms_{0};  // when a write found room, or an upload got on

@@ -109,10 +109,27 @@ void FilesystemImpl::retry_now() {
   mutations_->retry_now();
 }
 
-// The kernel copies through the page cache instead: one PUT, and no GET where the source is cached.
-void FilesystemImpl::copy_range(std::shared_ptr<OpenFile>, int64_t, std::shared_ptr<OpenFile>, int64_t,
-                                int64_t, Callback<size_t> done) {
-  done(Error{Code::kUnsupported, "no server-side copy of ranges"});
+// A whole file of at least a MiB into a new or empty one; the kernel reads and writes the others. Smaller
+// ones are a GET and a PUT at most, and cached in both places afterwards.
+void FilesystemImpl::copy_range(std::shared_ptr<OpenFile> from, int64_t from_offset,
+                                std::shared_ptr<OpenFile> to, int64_t to_offset, int64_t length,
+                                Callback<size_t> done) {
+  constexpr int64_t kSmallest = 1 << 20;
+  if (!from || !draft_of(to)) return done(not_writable());
+  auto source = inodes_.get(from->ino());
+  const bool whole = source.ok() && version_of(*source) == from->version() &&
+                     source->source != meta::AttrSource::kLocal && !source->etag.empty() &&
+                     !drafts_.has_draft(from->ino()) && from_offset == 0 && to_offset == 0 &&
+                     source->size == length;
+  auto key = whole && length >= kSmallest
+                 ? inodes_.key_of(from->ino(), *source)
+                 : Result<std::string>(Error{Code::kUnsupported, "a part of a file"});
+  if (!key.ok()) return done(Error{Code::kUnsupported, key.error().message});
+  drafts_.copy_from(static_cast<FileHandle&>(*to).draft(), {std::move(*key), source->etag}, length,
+                    [length, done = std::move(done)](const Status& copied) {
+                      if (!copied.ok()) return done(copied.error());
+                      done(static_cast<size_t>(length));
+                    });
 }
 
 // --- attributes

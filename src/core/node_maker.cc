@@ -158,8 +158,8 @@ void NodeMaker::look(const MakingPtr& making, const std::string& key, const s3::
   c_.ns.s3.head(key, s3::Priority::kForeground,
                 [this, making, headers, error](const Result<s3::ObjectInfo>& info) {
                   if (!info.ok()) return failed(making, error);
-                  const std::string* sent = header(headers, "x-amz-meta-ctime");
-                  const std::string* found = info->header("x-amz-meta-ctime");
+                  const std::string* sent = header(headers, kCtimeHeader);
+                  const std::string* found = info->header(kCtimeHeader);
                   if (sent == nullptr || found == nullptr || *sent != *found) return failed(making, error);
                   confirm(making, info->etag, info->last_modified);
                 });

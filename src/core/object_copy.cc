@@ -43,7 +43,8 @@ s3::CopyRequest request_of(const ObjectCopier::Copy& copy) {
 
 void ObjectCopier::copy(Copy copy, s3::WrittenCallback done) {
   if (copy.size == 0 && copy.key.ends_with('/')) return copy_directory(std::move(copy), std::move(done));
-  if (copy.size > options_.single_copy_limit) return copy_parts(std::move(copy), std::move(done));
+  if (copy.size > options_.single_copy_limit || copy.strict)
+    return copy_parts(std::move(copy), std::move(done));
   s3_.copy(request_of(copy), std::move(done));
 }
 

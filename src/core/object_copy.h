@@ -25,6 +25,7 @@ class ObjectCopier {
     bool replace = false;
     s3::SentHeaders headers = {};
     bool if_none_match = false;
+    bool strict = false;  // if_none_match has to hold: Complete's does on servers that ignore CopyObject's
     s3::Priority priority = s3::Priority::kForeground;
   };
   void copy(Copy copy, s3::WrittenCallback done);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/encoding.h"
+#include "core/attributes.h"
 #include "core/mime_types.h"
 
 namespace s3cache::core {
@@ -38,8 +39,8 @@ void put_attributes(s3::SentHeaders& out, const Inode& inode) {
     out.emplace_back("x-amz-meta-uid", std::to_string(inode.uid));
     out.emplace_back("x-amz-meta-gid", std::to_string(inode.gid));
   }
-  out.emplace_back("x-amz-meta-mtime", time_text(inode.mtime_ns));
-  out.emplace_back("x-amz-meta-ctime", time_text(inode.ctime_ns));
+  out.emplace_back(kMtimeHeader, time_text(inode.mtime_ns));
+  out.emplace_back(kCtimeHeader, time_text(inode.ctime_ns));
   out.emplace_back("x-amz-meta-atime", time_text(inode.atime_ns));
   if (inode.kind == Kind::kSpecial && inode.rdev != 0) {
     out.emplace_back("x-amz-meta-rdev", std::to_string(inode.rdev));

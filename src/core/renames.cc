@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "core/attributes.h"
 #include "core/tree_rename.h"
 
 namespace s3cache::core {
@@ -267,7 +268,7 @@ void Renames::look(const JobPtr& job) {
   c_.ns.s3.head(
       job->intent.new_key, s3::Priority::kBackground, [this, job](const Result<s3::ObjectInfo>& info) {
         if (info.is(Code::kCancelled)) return job->turn.reset();
-        const std::string* ctime = info.ok() ? info->header("x-amz-meta-ctime") : nullptr;
+        const std::string* ctime = info.ok() ? info->header(kCtimeHeader) : nullptr;
         const bool stamped = ctime != nullptr && parse_time_ns(*ctime) == job->intent.made_at_ns;
         const bool equal = info.ok() && !job->intent.etag.empty() && info->etag == job->intent.etag &&
                            info->last_modified >= job->intent.made_at_ns / 1'000'000'000 - 1;

@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "cache/file_io.h"
+#include "core/attributes.h"
 #include "core/multipart_upload.h"
 #include "core/scratch.h"
 
@@ -100,6 +101,12 @@ Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers
       options_(options),
       copier_(s3, options_),
       grid_(options.multipart_size) {}
+
+std::string Uploader::Target::ctime() const {
+  for (const auto& [name, value] : headers)
+    if (name == kCtimeHeader) return value;
+  return {};
+}
 
 void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
                     s3::WrittenCallback done) {

@@ -37,7 +37,8 @@ class Uploader {
   struct Target {
     std::string key;
     s3::SentHeaders headers;
-    bool exclusive = false;  // lose to an object that is there already (kExists)
+    bool exclusive = false;     // lose to an object that is there already (kExists)
+    std::string ctime() const;  // the header that tells this object from any other
   };
   void send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot, Target target,
             s3::WrittenCallback done);
