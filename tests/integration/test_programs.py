@@ -214,7 +214,7 @@ def test_make(m):
     os.mkdir(root)
     shutil.copytree(os.path.join(PROJECT, "src", "base"), os.path.join(root, "src", "base"))
     with open(os.path.join(root, "Makefile"), "w") as f:
-        f.write("SRC := src/base/bytes.cc src/base/crc32c.cc src/base/encoding.cc\n"
+        f.write("SRC := src/base/bytes.cc src/base/crc32c.cc src/base/crc32c_x86.cc src/base/encoding.cc\n"
                 "all: prog\nprog: main.o libbase.a\n\tg++ -o $@ $^\n"
                 "libbase.a: $(SRC:.cc=.o)\n\tar rcs $@ $^\n"
                 "%.o: %.cc\n\tg++ -std=c++20 -O0 -Isrc -MMD -MP -c -o $@ $<\n-include $(wildcard *.d src/base/*.d)\n")
