@@ -16,6 +16,7 @@
 #include "base/sync.h"
 #include "core/make_filesystem.h"
 #include "core/sync_wait.h"
+#include "core/unsaved.h"
 #include "ctl/mount_table.h"
 #include "s3/s3_http_client.h"
 
@@ -54,7 +55,8 @@ Mounted::~Mounted() {
   control_.reset();
   filesystem_.reset();
   store_.reset();
-  if (dir_ && config_.del_cache) {
+  keep_what_is_nowhere_else();
+  if (dir_ && config_.del_cache && !left_unsaved_) {
     if (auto status = dir_->rebuild(); !status) log::warn("del_cache: {}", status.error().message);
   }
 }
@@ -105,7 +107,8 @@ Result<s3::BucketCheck> Mounted::try_bucket(const s3::S3Options& options) {
 Status Mounted::open_cache() {
   std::string root = config_.use_cache;
   if (root.empty()) {
-    auto made = PrivateCache::create(config_.tmpdir);
+    const std::string folder = cache::folder_name(cache_dir_options(config_, config_.tmpdir));
+    auto made = PrivateCache::create({config_.tmpdir, folder, core::holds_unsaved});
     if (!made) return made.error();
     private_cache_ = std::move(*made);
     root = private_cache_->path();
@@ -230,15 +233,28 @@ void Mounted::save_rest() {
     waker->woken = false;
   }
   const core::Stats left = filesystem_->stats();
-  if (left.clean()) return;
+  left_unsaved_ = !left.clean();
+  if (!left_unsaved_) return;
   std::string trouble;
   if (left.trouble)
     trouble = fmt::format("; last error: {}: {}", left.trouble->key, left.trouble->error.message);
   log::error(
       "unmount: {}; not on S3: {} files with {} bytes, {} changes of names and attributes{}; they go up "
-      "after the "
-      "next mount of this bucket with this use_cache",
-      why, left.dirty_files, left.dirty_bytes, left.changes, trouble);
+      "after the next mount of this bucket with this {}",
+      why, left.dirty_files, left.dirty_bytes, left.changes, trouble,
+      private_cache_ ? "tmpdir" : "use_cache");
+}
+
+// A private cache goes with its mount, but not with what S3 or a person still has to get.
+void Mounted::keep_what_is_nowhere_else() {
+  if (!private_cache_) return;
+  const std::string& root = private_cache_->path();
+  const std::string folder =
+      dir_ ? dir_->path() : root + "/" + cache::folder_name(cache_dir_options(config_, root));
+  if (!core::holds_unsaved(folder)) return;
+  private_cache_->keep();
+  log::warn("private cache {} stays: it holds changes that are not on S3{}", root,
+            left_unsaved_ ? "" : fmt::format(", set aside: s3cache recover list {}", folder));
 }
 
 Status Mounted::serve() { return session_->run(); }

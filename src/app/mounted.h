@@ -48,6 +48,7 @@ class Mounted {
   Status mount(const std::string& mount_point);
   void open_control(const std::string& mount_point);
   void save_rest();
+  void keep_what_is_nowhere_else();
 
   const config::Config& config_;
   Signals& signals_;
@@ -62,6 +63,7 @@ class Mounted {
   std::unique_ptr<ctl::ControlServer> control_;
   std::unique_ptr<fuse::Session> session_;
   std::unique_ptr<ctl::Registration> registration_;
+  bool left_unsaved_ = false;  // S3 lacks something at the end
 };
 
 }  // namespace s3cache::app

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "base/log.h"
 
@@ -31,19 +33,45 @@ void remove_tree(const std::string& path) {
   if (ec) log::warn("private cache {} is not removed: {}", path, ec.message());
 }
 
-// Removes the folders of mounts that were killed. Only this user's, never through a link, never a locked one.
-void sweep(const std::string& tmpdir, int min_age_s) {
+// One cache folder in it holds what is nowhere else.
+bool holds_unsaved(const std::string& root, const PrivateCache::Options& options) {
   std::error_code ec;
-  for (fs::directory_iterator it(tmpdir, ec), end; !ec && it != end; it.increment(ec)) {
+  for (fs::directory_iterator it(root, ec), end; !ec && it != end; it.increment(ec))
+    if (it->is_directory() && options.unsaved(it->path().string())) return true;
+  return static_cast<bool>(ec);
+}
+
+struct Left {
+  std::string path;
+  UniqueFd lock;
+};
+
+// Goes through the roots of mounts that were killed: only this user's, never through a link, never a locked
+// one. Returns one of this mount's bucket.
+std::optional<Left> sweep(const PrivateCache::Options& options) {
+  std::optional<Left> ours;
+  std::error_code ec;
+  for (fs::directory_iterator it(options.tmpdir, ec), end; !ec && it != end; it.increment(ec)) {
     const std::string path = it->path().string();
     if (!it->path().filename().string().starts_with(kPrefix)) continue;
-    const UniqueFd folder = open_folder(path);
+    UniqueFd folder = open_folder(path);
     struct stat st {};
     if (!folder || ::fstat(folder.get(), &st) != 0 || st.st_uid != ::geteuid()) continue;
-    if (::time(nullptr) - st.st_ctime < min_age_s || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    log::info("removing {}, left by a mount that was killed", path);
-    remove_tree(path);
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    std::error_code none;
+    if (!ours && fs::is_directory(path + "/" + options.cache_folder, none)) {
+      log::info("using {} again, left by a mount of this bucket", path);
+      ours = Left{path, std::move(folder)};
+    } else if (::time(nullptr) - st.st_ctime >= options.min_age_s) {
+      if (holds_unsaved(path, options)) {
+        log::warn("{} holds changes that are not on S3, left by another mount: mount its bucket again", path);
+        continue;
+      }
+      log::info("removing {}, left by a mount that was killed", path);
+      remove_tree(path);
+    }
   }
+  return ours;
 }
 
 Error cannot_make(const std::string& tmpdir, int err) {
@@ -58,8 +86,10 @@ Error cannot_make(const std::string& tmpdir, int err) {
 
 }  // namespace
 
-Result<std::unique_ptr<PrivateCache>> PrivateCache::create(const std::string& tmpdir, int min_age_s) {
-  sweep(tmpdir, min_age_s);
+Result<std::unique_ptr<PrivateCache>> PrivateCache::create(const Options& options) {
+  if (auto left = sweep(options))
+    return std::unique_ptr<PrivateCache>(new PrivateCache(std::move(left->path), std::move(left->lock)));
+  const std::string& tmpdir = options.tmpdir;
   std::string path = fmt::format("{}/{}XXXXXX", tmpdir == "/" ? "" : tmpdir, kPrefix);
   if (::mkdtemp(path.data()) == nullptr) return cannot_make(tmpdir, errno);
   UniqueFd lock = open_folder(path);
@@ -71,6 +101,8 @@ Result<std::unique_ptr<PrivateCache>> PrivateCache::create(const std::string& tm
   return std::unique_ptr<PrivateCache>(new PrivateCache(std::move(path), std::move(lock)));
 }
 
-PrivateCache::~PrivateCache() { remove_tree(path_); }
+PrivateCache::~PrivateCache() {
+  if (!keep_) remove_tree(path_);
+}
 
 }  // namespace s3cache::app

@@ -59,7 +59,7 @@ class CacheDirImpl : public CacheDir {
         fresh_(folder.fresh) {}
 
   const std::string& path() const override { return path_; }
-  std::string store_path() const override { return path_ + "/meta.mdb"; }
+  std::string store_path() const override { return path_ + "/" + kStoreFile; }
   std::string socket_path() const override { return path_ + "/control"; }
   bool fresh() const override { return fresh_; }
   std::string file_path(uint64_t fid) const override {

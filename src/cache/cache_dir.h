@@ -32,6 +32,8 @@ inline constexpr int kFormatVersion = 1;
 // survives a rebuild(): purge_trash() moves it to recover/ instead of deleting it.
 inline constexpr const char* kDirtyXattr = "user.s3cache.dirty";
 
+inline constexpr const char* kStoreFile = "meta.mdb";  // the metadata store, in the cache folder
+
 struct CacheDirOptions {
   std::string root;                 // use_cache=, or a private folder under tmpdir
   std::string identity;             // "endpoint\nbucket\nprefix"
@@ -90,6 +92,9 @@ class CacheDir {
   // Writes the pid into `lock` again: the process has become a daemon since open().
   virtual void write_pid() {}
 };
+
+// The name of the first cache folder of such a mount in its root.
+std::string folder_name(const CacheDirOptions& options);
 
 // The kernel's boot id: another one than the store's means the machine went down in between.
 std::string boot_id();

@@ -56,16 +56,6 @@ uint64_t identity_hash(std::string_view s) {
   return h ^ h >> 33;
 }
 
-std::string folder_name(const CacheDirOptions& o) {
-  std::string name;
-  for (char c : o.bucket) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || (c == '.' && !name.empty());
-    name += plain ? c : '_';
-  }
-  return fmt::format("{}-{:016x}", name.substr(0, 200), identity_hash(o.identity));
-}
-
 Status make_folder(const std::string& path, Undo* undo) {
   if (::mkdir(path.c_str(), 0700) == 0) {
     if (undo != nullptr) undo->made(path);
@@ -193,6 +183,16 @@ Status prepare(const std::string& folder, const CacheDirOptions& o, Undo& undo, 
 }
 
 }  // namespace
+
+std::string folder_name(const CacheDirOptions& o) {
+  std::string name;
+  for (char c : o.bucket) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || (c == '.' && !name.empty());
+    name += plain ? c : '_';
+  }
+  return fmt::format("{}-{:016x}", name.substr(0, 200), identity_hash(o.identity));
+}
 
 Undo::~Undo() {
   for (auto it = made_.rbegin(); it != made_.rend(); ++it) std::remove(it->c_str());

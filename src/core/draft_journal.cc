@@ -13,10 +13,9 @@ using meta::Table;
 
 namespace {
 
-constexpr std::string_view kMark = "draft/";
 constexpr uint8_t kVersion = 1;
 
-std::string mark_key(uint64_t ino) { return std::string(kMark) + be64(ino); }
+std::string mark_key(uint64_t ino) { return std::string(kDraftMarks) + be64(ino); }
 
 std::string encode(const DraftMark& mark) {
   std::string out;
@@ -33,8 +32,8 @@ std::string encode(const DraftMark& mark) {
 std::optional<DraftMark> decode(std::string_view key, std::string_view value) {
   ByteReader r(value);
   DraftMark mark;
-  if (key.size() != kMark.size() + 8 || r.u8() != kVersion) return std::nullopt;
-  mark.ino = read_be64(key.substr(kMark.size()));
+  if (key.size() != kDraftMarks.size() + 8 || r.u8() != kVersion) return std::nullopt;
+  mark.ino = read_be64(key.substr(kDraftMarks.size()));
   mark.durable = r.u8() == 1;
   mark.fid = r.u64();
   mark.base_len = static_cast<int64_t>(r.u64());
@@ -134,8 +133,8 @@ void forget_draft_records(meta::MetaStore& store, uint64_t ino) {
 
 std::vector<DraftMark> read_draft_marks(meta::MetaStore& store) {
   std::vector<DraftMark> out;
-  const Status scanned =
-      store.scan(Table::kState, kMark, kMark, SIZE_MAX, [&](std::string_view key, std::string_view value) {
+  const Status scanned = store.scan(
+      Table::kState, kDraftMarks, kDraftMarks, SIZE_MAX, [&](std::string_view key, std::string_view value) {
         if (auto mark = decode(key, value)) {
           out.push_back(*mark);
         } else {

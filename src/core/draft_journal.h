@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/draft.h"
@@ -17,6 +18,8 @@
 #include "meta/records.h"
 
 namespace s3cache::core {
+
+inline constexpr std::string_view kDraftMarks = "draft/";  // in kState
 
 struct DraftMark {
   uint64_t ino = 0;

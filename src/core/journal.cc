@@ -11,9 +11,7 @@ using meta::Batch;
 using meta::Intent;
 using meta::Table;
 
-namespace {
-constexpr std::string_view kBad = "journal/bad/";
-}  // namespace
+namespace {}  // namespace
 
 Result<std::vector<Journal::Entry>> Journal::scan() {
   std::vector<Entry> out;
@@ -31,16 +29,18 @@ Result<std::vector<Journal::Entry>> Journal::scan() {
   };
   // A set-aside record keeps its number for itself.
   const auto aside = [&](std::string_view key, std::string_view) {
-    if (key.size() == kBad.size() + 8) last = std::max(last, read_be64(key.substr(kBad.size())));
+    if (key.size() == kBadIntents.size() + 8)
+      last = std::max(last, read_be64(key.substr(kBadIntents.size())));
     return true;
   };
   if (Status s = store_.scan(Table::kJournal, "", "", SIZE_MAX, read); !s.ok()) return s.error();
-  if (Status s = store_.scan(Table::kState, kBad, kBad, SIZE_MAX, aside); !s.ok()) return s.error();
+  if (Status s = store_.scan(Table::kState, kBadIntents, kBadIntents, SIZE_MAX, aside); !s.ok())
+    return s.error();
   next_ = last + 1;
   if (!bad.empty()) {
     Batch batch;
     for (auto& [key, value] : bad) {
-      batch.put(Table::kState, std::string(kBad) + key, std::move(value));
+      batch.put(Table::kState, std::string(kBadIntents) + key, std::move(value));
       batch.erase(Table::kJournal, key);
     }
     store_.apply(std::move(batch));

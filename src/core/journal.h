@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,8 @@
 #include "meta/records.h"
 
 namespace s3cache::core {
+
+inline constexpr std::string_view kBadIntents = "journal/bad/";
 
 class Journal {
  public:

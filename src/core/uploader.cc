@@ -15,7 +15,6 @@ namespace s3cache::core {
 namespace {
 
 // In kState: multipart uploads on the server that nobody has completed or aborted yet.
-constexpr std::string_view kUploads = "upload/";
 constexpr size_t kHashPiece = 256 << 10;
 // A new file, an object that another client makes, a digest broken on the wire: each may take one more.
 constexpr int kMaxAttempts = 5;

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/draft.h"
 #include "core/object_copy.h"
@@ -29,6 +30,9 @@
 #include "s3/s3_client.h"
 
 namespace s3cache::core {
+
+// In kState: upload id -> key, of uploads that a later mount has to abort.
+inline constexpr std::string_view kUploads = "upload/";
 
 class Uploader {
  public:

@@ -278,6 +278,44 @@ def test_without_use_cache_nothing_stays(bucket, mount, work):
     assert os.listdir(work + "/tmp") == []
 
 
+def test_without_use_cache_a_kill_loses_no_removal(bucket, mount, work):
+    """Deletions go out together, moments after they were promised: the private cache that has them is found again."""
+    tmp = work + "/tmp"
+    os.mkdir(tmp)
+    bucket.place_many("d/", 20, 100, mtime=OLD)
+    m = mount(bucket, use_cache=None, tmpdir=tmp)
+    for name in os.listdir(m.join("d")):
+        os.unlink(m.join("d/" + name))
+    m.kill9()
+    assert len(os.listdir(tmp)) == 1
+    m.start()
+    assert os.listdir(m.join("d")) == []
+    subprocess.run([m.program, "sync", m.path], check=True)
+    assert os.listdir(bucket.path("d")) == []
+    m.unmount()
+    assert os.listdir(tmp) == []
+
+
+def test_without_use_cache_what_is_not_on_s3_stays(bucket, mount, work, proxy):
+    tmp = work + "/tmp"
+    os.mkdir(tmp)
+    m = mount(bucket, url=proxy.url, use_cache=None, tmpdir=tmp, retries=1, unmount_timeout=1)
+    os.listdir(m.path)
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(fd, b"kept")
+    proxy.enable(False)
+    with pytest.raises(OSError):
+        os.close(fd)
+    m.unmount()
+    assert len(os.listdir(tmp)) == 1 and "stays: it holds changes that are not on S3" in m.log(), m.log()
+    proxy.enable(True)
+    m.start()
+    subprocess.run([m.program, "sync", m.path], check=True)
+    assert bucket.bytes("f") == b"kept"
+    m.unmount()
+    assert os.listdir(tmp) == []
+
+
 def test_cache_disk_full_degrades(bucket, mount, work):
     """The file system of the cache fills up under a running mount: reads go on, and are right."""
     disk = os.path.join(work, "small")
