@@ -95,7 +95,8 @@ Rows cache_rows() {
               "how often complete cache files are compared with their checksums, while idle; 0: never"),
       ignored("set_check_cache_sigusr1", "cached blocks are checked when they are read"),
       path("tmpdir", &Config::tmpdir, "DIR", "/tmp",
-           "without use_cache: where the private cache of this mount lies; removed at exit, but for what S3 lacks"),
+           "without use_cache: where the private cache of this mount lies; removed at exit, but for what S3 "
+           "lacks"),
       path("use_cache", &Config::use_cache, "DIR", "",
            "cache folder, kept over remounts; may be shared by mounts"),
   };
