@@ -62,12 +62,21 @@ Mounted::~Mounted() {
 }
 
 Status Mounted::start(const std::string& mount_point, std::shared_ptr<s3::CredentialsProvider> credentials) {
+  if (auto status = load_header_rules(); !status) return status;
   if (auto status = connect(std::move(credentials)); !status) return status;
   if (auto status = open_cache(); !status) return status;
   if (auto status = open_store(); !status) return status;
   if (auto status = open_filesystem(); !status) return status;
   if (signals_.stop_requested()) return stopped();
   return mount(mount_point);
+}
+
+Status Mounted::load_header_rules() {
+  if (config_.ahbe_conf.empty()) return {};
+  auto rules = core::HeaderRules::load(config_.ahbe_conf);
+  if (!rules) return rules.error();
+  header_rules_ = std::make_shared<const core::HeaderRules>(std::move(*rules));
+  return {};
 }
 
 Status Mounted::connect(std::shared_ptr<s3::CredentialsProvider> credentials) {
@@ -160,8 +169,10 @@ Status Mounted::open_store() {
 }
 
 Status Mounted::open_filesystem() {
-  auto filesystem = core::make_filesystem({*store_, *dir_, *s3_, &notifier_, Clock::real()},
-                                          filesystem_options(config_, min_free_));
+  core::FilesystemOptions options = filesystem_options(config_, min_free_);
+  options.upload.rules = header_rules_;
+  auto filesystem =
+      core::make_filesystem({*store_, *dir_, *s3_, &notifier_, Clock::real()}, std::move(options));
   if (!filesystem) return filesystem.error();
   filesystem_ = std::move(*filesystem);
   return {};

@@ -15,6 +15,7 @@
 #include "cache/cache_dir.h"
 #include "config/config.h"
 #include "core/filesystem.h"
+#include "core/header_rules.h"
 #include "ctl/control_server.h"
 #include "ctl/registry.h"
 #include "fuse/notifier.h"
@@ -39,6 +40,7 @@ class Mounted {
   Status serve();
 
  private:
+  Status load_header_rules();
   Status connect(std::shared_ptr<s3::CredentialsProvider> credentials);
   Result<s3::BucketCheck> try_bucket(const s3::S3Options& options);
   Status open_cache();
@@ -52,6 +54,7 @@ class Mounted {
 
   const config::Config& config_;
   Signals& signals_;
+  std::shared_ptr<const core::HeaderRules> header_rules_;
   // In the order in which they are made; each uses only those above it.
   std::unique_ptr<s3::S3Client> s3_;
   std::unique_ptr<PrivateCache> private_cache_;

@@ -82,6 +82,7 @@ struct Config {
   std::string conflict = "overwrite";
   std::string default_acl, storage_class, use_sse;
   std::string mime = "/etc/mime.types";
+  std::string ahbe_conf;
   bool unsigned_payload = false;
   bool update_parent_dir_stat = false;
   int64_t unmount_timeout = 300;

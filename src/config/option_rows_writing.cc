@@ -26,7 +26,8 @@ std::vector<Option> writing_rows() {
   sse.value_optional = true;
   sse.implied_value = "1";
   return {
-      ignored("ahbe_conf", "headers by suffix are not built"),
+      path("ahbe_conf", &Config::ahbe_conf, "FILE", "",
+           "headers of uploads by suffix or reg:EXPRESSION of their names, a line each: SUFFIX HEADER VALUE"),
       choice("checksum", &Config::checksum, "crc32c|off", "NAME",
              "checksum that the server verifies on every upload"),
       choice("conflict", &Config::conflict, "overwrite|fail", "RULE",

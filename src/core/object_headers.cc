@@ -104,6 +104,7 @@ s3::SentHeaders object_headers(const Inode& inode, const Ext& ext, std::string_v
     if (name != "x-amz-storage-class" && !written(name)) out.emplace_back(name, value);
   }
   put_options(out, ext, options);
+  if (options.rules) options.rules->apply(key, out);
   return out;
 }
 

@@ -10,10 +10,12 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/header_rules.h"
 #include "core/namespace.h"
 #include "meta/records.h"
 #include "s3/s3_client.h"
@@ -26,6 +28,7 @@ struct UploadOptions {
   std::string storage_class;  // empty: none, the object's own is kept on a metadata change
   std::string sse;            // "" none, "AES256", or "kms:ID"
   std::string mime_file = "/etc/mime.types";
+  std::shared_ptr<const HeaderRules> rules;      // null: none
   bool crc32c = true;                            // checksum=off turns it off
   int64_t multipart_size = 10 << 20;             // bytes; grows with the file so that 10,000 parts do
   int64_t copy_size = 512 << 20;                 // bytes of one UploadPartCopy

@@ -299,3 +299,10 @@ def test_cache_in_use_by_something_else(attempt, bucket):
         f.write("s3cache 0\n")
     attempt.run()
     assert open(mine).read() == "keep"
+
+
+def test_header_rules(attempt, tmp_path):
+    attempt.options["ahbe_conf"] = str(tmp_path / "rules")
+    check_refused(attempt, "rules: No such file")
+    (tmp_path / "rules").write_text(".gz Content-Encoding gzip\nbroken\n")
+    check_refused(attempt, "rules, line 2: a header's name is missing.*SUFFIX HEADER VALUE")

@@ -238,3 +238,25 @@ def test_objects_of_other_tools(bucket, s3fs, ours):
             m.remount()
         found = [d for d in differences(want, snapshot(m.path)) if d[:2] not in READ_ON_PURPOSE]
         assert found == [], (state, found)
+
+
+def test_headers_by_rules(server, bucket, s3fs, ours, work):
+    """ahbe_conf: the same file, the same headers."""
+    rules = os.path.join(work, "rules")
+    write(rules, b"# of both\n Cache-Control no-cache\n.gz Content-Encoding gzip\n"
+                 b"reg:^/d/.*\\.(js|css)$ Cache-Control max-age=60\n")
+    seen = []
+    for start in (s3fs, ours):
+        of_one = server.create_bucket(f"{bucket.name}-{len(seen)}")
+        m = start(of_one, ahbe_conf=rules)
+        os.mkdir(m.join("d"))
+        for name in ("a.gz", "d/page.css", "plain"):
+            write(m.join(name), b"text")
+        write(m.join("d/big.js"), BIG)
+        os.chmod(m.join("plain"), 0o600)
+        m.unmount()
+        seen.append({key: {h: head.get(h) for h in ("cache-control", "content-encoding")}
+                     for key in ("a.gz", "d/page.css", "d/big.js", "plain")
+                     for head in [server.client.head(of_one.name, key)]})
+    assert seen[0] == seen[1]
+    assert seen[1]["a.gz"]["content-encoding"] == "gzip" and seen[1]["d/big.js"]["cache-control"] == "max-age=60"
