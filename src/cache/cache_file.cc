@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "base/crash_point.h"
 #include "base/crc32c.h"
 #include "cache/file_io.h"
 
@@ -219,6 +220,7 @@ Result<int64_t> CacheFile::write(int64_t offset, std::span<const std::byte> data
     written = write_all((*fd)->get(), at, data.subspan(at - offset, stop - at), dir_.file_path(fid_));
     at = stop;
   }
+  crash_point("page-bytes");
   std::vector<int64_t> assembled;  // at most two: complete now, from this and earlier writes
   int64_t marked = 0;
   {
@@ -255,18 +257,6 @@ void CacheFile::complete_block(const UniqueFd& fd, int64_t block) {
   const uint32_t crc = crc32c(0, buffer.get(), n);
   MutexLock lock(mu_);
   if (clears == clears_ && block_complete(block) && !crc_of(block)) set_crc({block, crc});
-}
-
-Result<int64_t> CacheFile::absorb(int64_t offset, int64_t length) {
-  const Result<Fd> fd = acquire();
-  if (!fd.ok()) return fd.error();
-  int64_t marked = 0;
-  {
-    MutexLock lock(mu_);
-    marked = map_.mark(offset, length);
-  }
-  for (int64_t b = offset / kCrcBlock; b * kCrcBlock < offset + length; b++) complete_block(**fd, b);
-  return marked;
 }
 
 int64_t CacheFile::clear(int64_t offset, int64_t length) {

@@ -77,7 +77,8 @@ class CacheFile {
   // page-aligned; the length too, or it ends at size.
   Result<int64_t> write(int64_t offset, std::span<const std::byte> data);
   // Takes bytes in that are in the file already (a local writer's): whole pages of the range become valid,
-  // and the CRCs of complete blocks are computed by reading them. Returns the bytes newly valid.
+  // and the CRCs of complete blocks are computed by reading them. Returns the bytes newly valid. kBusy: the
+  // file has another size, its writer goes on; it is his, and stays as it is.
   Result<int64_t> absorb(int64_t offset, int64_t length);
   // Reads valid bytes, verified as said above. Short at the end of file only. kCorrupt names the fid and
   // block.
@@ -137,6 +138,7 @@ class CacheFile {
   Result<Fd> acquire();
   void note_lost() EXCLUDES(mu_);
   Result<UniqueFd> open_existing();
+  Result<UniqueFd> open_as_it_is();
 
   int64_t block_bytes(int64_t block) const { return std::min(kCrcBlock, size_ - block * kCrcBlock); }
   bool block_complete(int64_t block) const REQUIRES(mu_);

@@ -1,5 +1,6 @@
 // CacheFile: reading and verifying.
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "base/crc32c.h"
 #include "cache/cache_file.h"
@@ -134,6 +135,27 @@ Result<std::vector<Run>> CacheFile::scrub(int64_t offset, int64_t length) {
       bad_runs.push_back({b * kCrcBlock, static_cast<int64_t>(n)});
   }
   return bad_runs;
+}
+
+Result<UniqueFd> CacheFile::open_as_it_is() {
+  Result<UniqueFd> fd = dir_.open_file(fid_, true);
+  if (!fd.ok()) return fd;
+  struct stat st;
+  if (::fstat(fd->get(), &st) != 0) return errno_error(errno, "stat " + dir_.file_path(fid_));
+  if (st.st_size == size_) return fd;
+  return Error{Code::kBusy, dir_.file_path(fid_) + " is being written"};
+}
+
+Result<int64_t> CacheFile::absorb(int64_t offset, int64_t length) {
+  const Result<Fd> fd = fds_.acquire(fid_, [this] { return open_as_it_is(); });
+  if (!fd.ok()) return fd.error();
+  int64_t marked = 0;
+  {
+    MutexLock lock(mu_);
+    marked = map_.mark(offset, length);
+  }
+  for (int64_t b = offset / kCrcBlock; b * kCrcBlock < offset + length; b++) complete_block(**fd, b);
+  return marked;
 }
 
 }  // namespace s3cache::cache

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/namespace_names.h"
 
@@ -193,6 +194,7 @@ bool AttrChanges::hand_to_draft(const RoundPtr& round) {
 void AttrChanges::send(const RoundPtr& round) {
   const Inode& inode = round->after;
   auto headers = c_.headers(inode, round->ext, round->key);
+  crash_point("attributes-before-copy");
   auto done = [this, round](const Result<s3::Written>& written) { sent(round, written); };
   if (inode.kind == Kind::kDirectory && (inode.implicit_dir || inode.size == 0)) {
     s3::PutRequest request;
@@ -211,6 +213,7 @@ void AttrChanges::send(const RoundPtr& round) {
 }
 
 void AttrChanges::sent(const RoundPtr& round, const Result<s3::Written>& written) {
+  crash_point("attributes-answered");
   if (written.ok()) return confirm(round, *written);
   if (written.is(Code::kStale) && ++round->tries < kMaxTries) {
     // Somebody replaced it: his version gets the attributes, on top of its own headers.
@@ -282,6 +285,7 @@ void AttrChanges::confirm(const RoundPtr& round, const s3::Written& written) {
   for (const uint64_t seq : std::exchange(round->promised, {})) {
     c_.edits.confirm(seq, round->ino, [](Inode& now) { now.source = AttrSource::kHead; });
   }
+  crash_point("attributes-recorded");
   if (before.kind == Kind::kDirectory) drop_old_forms(before, round->key);
   if (!s.ok()) return end(round, s.error());
   const auto now = c_.ns.inodes.get(round->ino);
@@ -346,6 +350,7 @@ void AttrChanges::ahead(uint64_t ino, Wish wish) {
     auto seq = std::make_shared<uint64_t>(0);
     const auto durable = [this, ino, wish, seq, intent, entry = c_.entry(ino, *inode)](const Status& done) {
       if (done.ok()) {
+        crash_point("attributes-promised");
         wish.done(entry);
         behind(ino, *seq);
       } else {

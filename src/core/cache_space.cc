@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "cache/cache_file.h"
 #include "cache/page_map.h"
@@ -286,12 +287,14 @@ void CacheSpace::evict_locked(uint64_t fid) {
   }
   batch.put(Table::kTrash, id, "");
   store_.apply(std::move(batch));
+  crash_point("evict-recorded");
   fds_.forget(fid);
   const int64_t bytes = policy_.removed(fid);
   if (const Status gone = dir_.unlink_file(fid); !gone.ok()) {
     log::warn("cache: {}", gone.error().message);
     return;  // the trash entry stays: the next start tries again, and the bytes still count
   }
+  crash_point("evict-unlinked");
   Batch done;
   done.erase(Table::kTrash, id);
   store_.apply(std::move(done));

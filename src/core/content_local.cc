@@ -42,7 +42,7 @@ std::shared_ptr<Content> ContentTable::prepare_local(uint64_t ino, const meta::I
     file = std::make_unique<cache::CacheFile>(dir_, fds_, fid, inode.size, false);
     for (const Range& r : local.inside(0, inode.size)) {
       if (const auto taken = file->absorb(r.offset, r.length); !taken.ok()) {
-        log::warn("cache file {:016x}: {}", fid, taken.error().message);
+        if (!taken.is(Code::kBusy)) log::warn("cache file {:016x}: {}", fid, taken.error().message);
         return nullptr;
       }
     }

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/content_records.h"
 #include "core/draft_journal.h"
@@ -229,7 +230,9 @@ void ContentTable::stored(Content& content, int64_t bytes) {
 void ContentTable::progressed(Content& content, bool full) {
   if (full) {
     if (!content.claim_seal()) return;
+    crash_point("seal-before-record");
     record(content, true);
+    crash_point("seal-recorded");
     content.mark_sealed();
     return;
   }
@@ -377,6 +380,7 @@ void ContentTable::sync_recent() {
     log::warn("cache: {}", synced.error().message);
     return;
   }
+  crash_point("sync-before-marks");
   MutexLock lock(record_mu_);
   mark_synced(store_, fids, [this](uint64_t fid) {
     // Recorded again while the sync ran: its newer pages are not on the platters yet.

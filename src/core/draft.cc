@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "cache/file_io.h"
 
 namespace s3cache::core {
@@ -93,12 +94,14 @@ Result<int64_t> Draft::write_locked(int64_t offset, std::span<const std::byte> d
   if (!file.ok()) return file.error();
   if (Status s = charge(offset, length, false); !s.ok()) return s.error();
   const Status written = cache::write_all((*file)->get(), offset, data, "work file");
+  crash_point("write-bytes");
   MutexLock lock(mu_);
   if (!written.ok()) return written.error();
   // What lies between the old end and this write is a hole of the work file: zeros, here and on S3.
   if (offset > size_) touched(size_, offset - size_);
   touched(offset, length);
   size_ = std::max(size_, offset + length);
+  crash_point("write-bits");
   return size_;
 }
 
@@ -133,6 +136,7 @@ Result<int64_t> Draft::truncate(int64_t size) {
     }
   }
   if (::ftruncate((*file)->get(), size) != 0) return errno_error(errno, "resize the work file");
+  crash_point("truncate-bytes");
   int64_t old = 0;
   uint64_t fid = 0;
   {

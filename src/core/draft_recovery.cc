@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/attributes.h"
 #include "core/draft_journal.h"
@@ -83,6 +84,7 @@ void DraftTable::revive(const DraftMark& mark) {
   if (::ftruncate(file->get(), start.size) != 0) log::warn("journal: cannot resize {:016x}", mark.fid);
   start.file = std::make_shared<UniqueFd>(std::move(*file));
   space_.policy().set_evictable(mark.fid, false);
+  crash_point("replay-revive");
   auto draft = open(mark.ino, version_of(*inode), inode->etag.empty(), false);
   draft->begin(std::move(start));
   draft->attributes_changed();
@@ -117,6 +119,7 @@ void DraftTable::take_back(const DraftMark& mark) {
       });
     }
   }
+  crash_point("replay-take-back");
   forget_draft_records(store_, mark.ino);
   if (mark.fid != 0) space_.evict(mark.fid);
 }

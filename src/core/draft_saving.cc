@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/attributes.h"
 #include "core/draft_journal.h"
 #include "core/draft_table.h"
-#include "core/quarantine.h"
 
 namespace s3cache::core {
 
@@ -60,7 +60,10 @@ void DraftTable::flush(const std::shared_ptr<Draft>& draft, bool closing, Callba
   if (closing && draft->fresh && !draft->begun() && !draft->exclusive) {
     Batch batch;
     put_draft_mark(batch, draft->ino(), {}, true);
-    return store_.apply(std::move(batch), [done = std::move(done)](const Status& s) { done(s); });
+    return store_.apply(std::move(batch), [done = std::move(done)](const Status& s) {
+      crash_point("promise-empty-committed");
+      done(s);
+    });
   }
   if (!options_.writeback || !draft->begun()) {
     return upload(draft, [this, draft, done = std::move(done)](const Status& saved) {
@@ -83,6 +86,7 @@ Status DraftTable::persist(Draft& draft) {
   const auto file = draft.file();
   if (!file) return {};
   if (::fdatasync(file->get()) != 0) return errno_error(errno, "sync the work file");
+  crash_point("promise-synced");
   // Not beside finish(): a record of this draft must not come after its end.
   MutexLock lock(draft.begin_mu);
   const Draft::State before = draft.state();
@@ -90,8 +94,10 @@ Status DraftTable::persist(Draft& draft) {
   if (!draft.durable) {
     if (Status s = dir_.sync_folder(before.fid); !s.ok()) return s;
   }
+  crash_point("promise-before-commit");
   Batch batch = durable_draft(store_, draft, clock_.wall_s());
   Status s = store_.apply_durable(std::move(batch));
+  crash_point("promise-committed");
   if (s.ok()) draft.durable = true;
   return s;
 }
@@ -152,6 +158,7 @@ void DraftTable::begin_upload(const std::shared_ptr<Draft>& draft, const InodeQu
   // Promised: after a crash the next mount has to know an object of ours when it meets one.
   store_.apply(
       sent_mark(*draft), [this, draft, snapshot, target = *target, turn, before](const Status& recorded) {
+        crash_point("upload-announced");
         if (recorded.ok()) return send(draft, snapshot, target, turn);
         draft->set_sent(before.sent_ctime, before.sent_size);
         workers_.post(
@@ -219,10 +226,12 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot s
     std::shared_ptr<Content> base;
     if (!draft->state().whole && draft->begun())
       base = contents_.uncached(draft->ino(), written->etag, snapshot.size);
+    crash_point("upload-before-record");
     draft->saved(snapshot, written->etag, std::move(base));
     if (late_attributes) snapshot.mtime_ns = snapshot.ctime_ns = 0;  // the record has later ones
     record_saved(*draft, snapshot, *written);
     if (late_attributes) send_attributes(*draft);
+    crash_point("upload-recorded");
   } else {
     draft->not_saved();
     if (is_conflict(written.error()) && !draft->unlinked()) conflict(draft, written.error());
@@ -330,7 +339,9 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
       put_draft_end(store_, batch, draft->ino());
       return true;
     });
+    crash_point("draft-end-recorded");
     if (content) contents_.publish_local(content);
+    crash_point("draft-published");
     if (readers && cached) readers->set_successor(content);
   });
   if (!ended) {
@@ -362,34 +373,6 @@ void DraftTable::readers_gone(uint64_t ino) {
       (void)turn;
     });
   });
-}
-
-// The version this draft builds on is gone: its bytes are set aside, the name shows the server's version.
-void DraftTable::conflict(const std::shared_ptr<Draft>& draft, const Error& why) {
-  auto inode = inodes_.get(draft->ino());
-  auto key = inodes_.key_of(draft->ino());
-  const Draft::State state = draft->state();
-  if (!inode.ok() || !key.ok() || !state.begun) return;
-  const Status kept = quarantine(dir_, *key, *draft);
-  if (!kept.ok()) {
-    log::error("{}: {}; its changes cannot be set aside ({}) and stay in the cache", *key, why.message,
-               kept.error().message);
-    return;
-  }
-  log::error("{}: {}; this mount's changes are set aside: s3cache recover list", *key, why.message);
-  draft->mark_unlinked();
-  (void)inodes_.update(draft->ino(), [&](Inode& now, Batch& batch) {
-    now.source = meta::AttrSource::kListing;
-    now.fid = 0;
-    now.etag = "conflict";  // equal to no version: the server's own takes its place
-    put_draft_end(store_, batch, draft->ino());
-    meta::Dirent dirent;
-    dirent.ino = draft->ino();
-    dirent.checked_at_ns = -1;
-    batch.put(Table::kDirent, meta::dirent_key(now.parent, now.name, false), dirent.encode());
-    return true;
-  });
-  if (listener_) listener_->inode_changed(draft->ino());
 }
 
 }  // namespace s3cache::core

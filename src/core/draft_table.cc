@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/draft_journal.h"
 #include "core/namespace_context.h"
@@ -87,6 +88,7 @@ std::shared_ptr<Draft> DraftTable::open_created(uint64_t ino, uint64_t version, 
   Batch batch;
   put_draft_mark(batch, ino, {}, false);
   store_.apply(std::move(batch));
+  crash_point("create-marked");
   return open(ino, version, true, exclusive);
 }
 
@@ -194,6 +196,7 @@ Status DraftTable::mark_local(const Draft& draft, Draft::Start& start, const Ino
     durable.put(Table::kFile, meta::id_key(start.fid),
                 modified_file(draft.ino(), start, clock_.wall_s()).encode());
     if (Status s = store_.apply_durable(std::move(durable)); !s.ok()) return s;
+    crash_point("draft-file-marked");
   }
   bool moved = false;
   const auto updated = inodes_.update(draft.ino(), [&](Inode& now, Batch& batch) {
@@ -216,6 +219,7 @@ Status DraftTable::mark_local(const Draft& draft, Draft::Start& start, const Ino
     return true;
   });
   if (moved) return Error{Code::kStale, inode.name + " was replaced on the server"};
+  crash_point("draft-marked");
   // Unlinked while open: its record is gone, its handles go on.
   return updated.ok() || draft.unlinked() ? Status() : Status(updated.error());
 }

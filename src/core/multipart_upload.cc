@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 
 namespace s3cache::core {
@@ -89,6 +90,7 @@ void MultipartUpload::copy(const PlannedPart& part) {
   request.length = part.length;
   request.source_if_match = snapshot_.base_etag;
   up_.s3_.copy_part(std::move(request), [self = shared_from_this(), part](Result<s3::Written> written) {
+    crash_point("part-copied");
     // The version this builds on is gone, which is what a replaced one is.
     if (written.is(Code::kNotFound) && !forgotten(written.error()))
       written = Error{Code::kStale, written.error().message};
@@ -191,7 +193,9 @@ void MultipartUpload::complete() {
   if ((edit || up_.options_.conflict_fail) && up_.s3_.conditions_supported())
     request.if_match = snapshot_.base_etag;
   const std::string id = request.upload_id;
+  crash_point("complete-before");
   up_.s3_.complete_upload(std::move(request), [self = shared_from_this(), id](Result<s3::Written> written) {
+    crash_point("complete-answered");
     if (!written.ok()) return self->fail(written.error());
     self->up_.completed(id);
     self->completed(*written);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/mutations_impl.h"
 #include "core/xattrs.h"
@@ -85,6 +86,7 @@ void MutationsImpl::create(uint64_t parent, std::string name, NewNode node, bool
     NameRecords::Made made;
     if (Status s = c_.edits.make(inode, {}, intent, &made, nullptr); !s.ok()) return done(s.error());
     // Its first upload comes after a deletion of the same key that was asked for before.
+    crash_point("create-recorded");
     const uint64_t key_place = InodeQueue::key_place(key);
     c_.queue.run_all({made.ino, key_place}, {}, [](const InodeQueue::Turn&) {});
     if (c_.queue.busy_behind(key_place)) removals_.hurry(key);

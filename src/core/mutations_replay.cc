@@ -1,4 +1,5 @@
 // Replay: what the journal of an earlier mount holds, in its order.
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/mutations_impl.h"
 
@@ -27,12 +28,15 @@ void MutationsImpl::resume(uint64_t seq, const Intent& intent) {
       resume_lost(seq, intent);
       return;
     case Intent::Op::kMake:
-      if (intent.promised) return maker_.resume(seq, intent);
-      return resume_lost(seq, intent);
+      if (!intent.promised) return resume_lost(seq, intent);
+      crash_point("replay-make");
+      return maker_.resume(seq, intent);
     case Intent::Op::kRemove:
+      crash_point("replay-remove");
       if (intent.stage == 1) return c_.edits.forget(seq, intent.ino);
       return removals_.start(seq, intent, true);
     case Intent::Op::kAttributes:
+      crash_point("replay-attributes");
       return attributes_.resume(seq, intent);
     case Intent::Op::kRename:
     case Intent::Op::kRenameTree:
@@ -42,6 +46,7 @@ void MutationsImpl::resume(uint64_t seq, const Intent& intent) {
 
 // Nobody was told that it was made. S3 may have it all the same: then it stays.
 void MutationsImpl::resume_lost(uint64_t seq, const Intent& intent) {
+  crash_point("replay-unpromised");
   const auto inode = c_.ns.inodes.get(intent.ino);
   if (inode.ok() && !inode->etag.empty()) return c_.edits.doubt(seq, intent.ino);
   const uint64_t change = c_.ledger.begin();

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/attributes.h"
 
@@ -103,6 +104,7 @@ void NodeMaker::write_records(const MakingPtr& making, const Inode& inode, const
     c_.ledger.end(making->change);
     return making->answer(s.error());
   }
+  crash_point("make-recorded");
   if (!making->intent.promised) enlist(making);
 }
 
@@ -145,6 +147,7 @@ void NodeMaker::put(const MakingPtr& making) {
 
 void NodeMaker::on_put(const MakingPtr& making, const std::string& key, const s3::SentHeaders& headers,
                        const Result<s3::Written>& written) {
+  crash_point("make-answered");
   if (written.ok()) return confirm(making, written->etag, written->last_modified);
   // conditions_supported() is false from now on.
   if (written.is(Code::kUnsupported) && making->tries++ == 0) return put(making);
@@ -172,6 +175,7 @@ void NodeMaker::confirm(const MakingPtr& making, const std::string& etag, int64_
     inode.last_modified_s = last_modified;
     inode.source = meta::AttrSource::kHead;
   });
+  crash_point("make-confirmed");
   making->turn.reset();
   const auto inode = c_.ns.inodes.get(ino);
   making->answer(inode.ok() ? Result<Entry>(c_.entry(ino, *inode)) : Result<Entry>(inode.error()));

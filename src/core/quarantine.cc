@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/crash_point.h"
 #include "base/encoding.h"
 #include "base/unique_fd.h"
 #include "cache/file_io.h"
@@ -55,6 +56,7 @@ Status quarantine(cache::CacheDir& dir, const std::string& key, const Draft& dra
     return errno_error(errno, "sync " + key);
   const std::string from = dir.file_path(state.fid), to = stem + std::string(kData);
   if (::link(from.c_str(), to.c_str()) != 0 && errno != EEXIST) return errno_error(errno, "link " + to);
+  crash_point("quarantine-linked");
   return write_synced(stem + std::string(kNote),
                       note.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }

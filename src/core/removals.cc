@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/namespace_names.h"
 
@@ -128,6 +129,7 @@ void Removals::hide(uint64_t parent, const std::string& name, const ChangeContex
           c_.drafts.may_be_on_s3(removal->intent.ino);  // the draft may go with the next line
       c_.drafts.unlinked(removal->intent.ino);
     }
+    crash_point("remove-promised");
     gathering->is_durable(true);  // first: what asks for all that was done now includes it
     done(Status());
   };
@@ -253,6 +255,7 @@ void Removals::add_to_batch(const RemovalPtr& removal) {
   }
   DeleteItem item{intent.key, {}};
   if (removal->verify) item.if_match = intent.etag;
+  crash_point("remove-before-delete");
   c_.deletes.add(std::move(item), intent.parent, [this, removal](const Status& s) { ended(removal, s); });
   // Somebody waits to make this key anew.
   if (c_.queue.busy_behind(InodeQueue::key_place(intent.key))) c_.deletes.flush();
@@ -265,6 +268,7 @@ void Removals::drop_key(const std::string& key, uint64_t dir) {
 
 void Removals::ended(const RemovalPtr& removal, const Status& status) {
   const Intent& intent = removal->intent;
+  crash_point("remove-answered");
   if (status.ok() || status.is(Code::kNotFound)) return finish(removal);
   if (status.is(Code::kCancelled)) {  // at the next mount
     removal->turn.reset();
@@ -297,6 +301,7 @@ void Removals::finish(const RemovalPtr& removal) {
   } else {
     c_.edits.gone(removal->seq, intent, in_use);
   }
+  crash_point("remove-recorded");
   removal->turn.reset();
   forget_closed();
   c_.ledger.end(removal->change);

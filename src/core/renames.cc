@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/attributes.h"
 #include "core/tree_rename.h"
@@ -146,6 +147,7 @@ void Renames::begin(const JobPtr& job) {
 void Renames::move_local(const JobPtr& job) {
   const auto durable = [this, job](const Status& s) {
     if (!s.ok()) return end(job, s);
+    crash_point("rename-local-promised");
     removals_.discard(job->target, false);
     removals_.keep_directories({job->intent.parent});
     end(job, Status());
@@ -154,8 +156,13 @@ void Renames::move_local(const JobPtr& job) {
 }
 
 void Renames::hold(const JobPtr& job) {
-  if (Status s = c_.edits.hold(job->intent, &job->seq, nullptr); !s.ok()) return end(job, s);
-  copy(job);
+  // On record before the copy: after a crash nobody else would know it for half a rename.
+  const auto durable = c_.outstanding.wrap([this, job](const Status& s) {
+    if (!s.ok()) return fail(job, s.error());
+    crash_point("rename-held");
+    copy(job);
+  });
+  if (Status s = c_.edits.hold(job->intent, &job->seq, durable); !s.ok()) end(job, s);
 }
 
 void Renames::copy(const JobPtr& job) {
@@ -179,6 +186,7 @@ void Renames::copy(const JobPtr& job) {
 }
 
 void Renames::copied(const JobPtr& job, const Result<s3::Written>& written) {
+  crash_point("rename-copied");
   if (written.ok()) return move(job, written->etag, written->last_modified);
   if (written.is(Code::kUnsupported) && job->no_replace && !std::exchange(job->unconditional, true))
     return copy(job);
@@ -219,6 +227,7 @@ void Renames::move(const JobPtr& job, const std::string& etag, int64_t last_modi
       c_.edits.lost(*next, removal);
       return end(job, s);
     }
+    crash_point("rename-promised");
     // By now its record has the new key; its next upload waits for this turn.
     c_.drafts.object_copied(job->intent.ino, job->intent.etag, etag);
     removals_.discard(job->target, false);
@@ -265,6 +274,7 @@ void Renames::resume(uint64_t seq, const Intent& intent) {
 
 // The copy is there, as good as the source: the rename is finished. Else nothing of it happened.
 void Renames::look(const JobPtr& job) {
+  crash_point("replay-rename");
   c_.ns.s3.head(
       job->intent.new_key, s3::Priority::kBackground, [this, job](const Result<s3::ObjectInfo>& info) {
         if (info.is(Code::kCancelled)) return job->turn.reset();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/tree_rename_job.h"
 
@@ -93,9 +94,17 @@ void TreeRename::begin(const JobPtr& job) {
   intent.new_key = *new_key + '/';
   intent.etag = inode->etag;
   job->inode = std::move(*inode);
-  if (Status s = c_.edits.hold(intent, &job->seq, nullptr); !s.ok()) return end(job, s);
-  job->held = true;
-  copy_all(job);
+  // On record before the first copy: after a crash nobody else would know it for half a rename.
+  const auto durable = c_.outstanding.wrap([this, job](const Status& s) {
+    job->held = true;
+    if (!s.ok()) {
+      c_.edits.release(job->seq, job->intent);
+      return end(job, s);
+    }
+    crash_point("tree-held");
+    copy_all(job);
+  });
+  if (Status s = c_.edits.hold(intent, &job->seq, durable); !s.ok()) end(job, s);
 }
 
 // --- the copies
@@ -223,6 +232,7 @@ void TreeRename::copy(const JobPtr& job, size_t index) {
 
 void TreeRename::copied(const JobPtr& job, size_t index, const Result<s3::Written>& written) {
   bool again = false;
+  crash_point("tree-copied");
   {
     MutexLock lock(job->mu);
     Item& item = job->items[index];

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "core/namespace_names.h"
 #include "core/tree_rename_job.h"
@@ -40,6 +41,7 @@ void TreeRename::update_children(const JobPtr& job) {
 void TreeRename::move(const JobPtr& job) {
   const Intent& intent = job->intent;
   update_children(job);
+  crash_point("tree-before-move");
   const Item* marker = nullptr;
   Item copy;
   {
@@ -68,6 +70,7 @@ void TreeRename::move(const JobPtr& job) {
       return end(job, s);
     }
     job->seq = *next;
+    crash_point("tree-promised");
     moved(job);
   };
   const Status s = c_.edits.move(job->seq, intent, rest, edit, {}, next.get(), c_.outstanding.wrap(durable));
@@ -156,6 +159,7 @@ void TreeRename::remove_batch(const JobPtr& job, size_t from, int tries, InodeQu
   c_.ns.s3.remove_many(std::move(keys), [this, job, from, tries, finished,
                                          turn](const Result<std::vector<s3::DeleteFailure>>& r) mutable {
     if (r.is(Code::kCancelled)) return;  // at the next mount
+    crash_point("tree-source-removed");
     if (!r.ok() && worth_repeating(r.code())) {
       if (tries == 0) log::warn("the old keys of {} cannot be deleted now, trying on", job->intent.key);
       return c_.try_later(job->change, job->intent.key, r.error(), tries + 1,
@@ -269,6 +273,7 @@ void TreeRename::resume(uint64_t seq, const Intent& intent) {
         MutexLock lock(job->mu);
         job->there = std::move(*there);
       }
+      crash_point("replay-tree");
       if (job->intent.stage == 0) {
         job->held = true;
         c_.queue.close_gate([this, top = job->intent.ino](

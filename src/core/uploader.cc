@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "cache/file_io.h"
@@ -118,6 +119,7 @@ void Uploader::send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& 
   copy.replace = true;
   copy.headers = target.headers;
   copier_.copy(copy, [this, draft, snapshot, target, done](const Result<s3::Written>& written) {
+    crash_point("headers-copied");
     // Another version, none, or no such copy: then as if the bytes had changed, too.
     const bool refused = written.is(Code::kStale) || written.is(Code::kNotFound) ||
                          written.is(Code::kInvalid) || written.is(Code::kUnsupported);
@@ -156,7 +158,9 @@ void Uploader::put(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& s
       request.crc32c = parcel->crc32c;
       request.sha256_hex = std::move(parcel->sha256_hex);
     }
+    crash_point("put-before");
     s3_.put(std::move(request), [this, draft, snapshot, target, attempt, done](Result<s3::Written> written) {
+      crash_point("put-answered");
       const bool unconditional = written.is(Code::kUnsupported) && !s3_.conditions_supported();
       const bool again =
           !written.ok() && attempt < kMaxAttempts && !draft->unlinked() &&
@@ -201,6 +205,7 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
       draft->session().open_failed();
       return done(id.error());
     }
+    crash_point("multipart-created");
     // On record before its first part: a crash leaves no parts that are paid for and seen by nobody.
     meta::Batch batch;
     batch.put(meta::Table::kState, std::string(kUploads) + *id, key);
@@ -211,6 +216,7 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
                      draft->session().open_failed();
                      return done(recorded);
                    }
+                   crash_point("multipart-recorded");
                    draft->session().opened(key, id, headers, checksums);
                    done({});
                  });
@@ -234,6 +240,7 @@ void Uploader::send_part(const std::shared_ptr<Draft>& draft, std::shared_ptr<Un
     request.sha256_hex = std::move(parcel->sha256_hex);
     s3_.upload_part(std::move(request),
                     [draft, number, sum = parcel->crc32c, done](Result<s3::Written> written) {
+                      crash_point("part-sent");
                       draft->session().end_part(number, written, sum);
                       done(std::move(written));
                     });
@@ -277,6 +284,7 @@ void Uploader::abort(const std::string& key, const std::string& id) {
         log::warn("upload of {}: cannot abort: {}", key, aborted.error().message);
       return;  // stays on record: the next mount tries again
     }
+    crash_point("multipart-aborted");
     completed(id);
   });
 }
@@ -294,7 +302,10 @@ void Uploader::abort_left_over() {
                       left.emplace_back(value, key.substr(kUploads.size()));
                       return true;
                     });
-  for (const auto& [key, id] : left) abort(key, id);
+  for (const auto& [key, id] : left) {
+    crash_point("replay-abort");
+    abort(key, id);
+  }
 }
 
 }  // namespace s3cache::core

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/crash_point.h"
 #include "fuse/errno.h"
 #include "fuse/ops.h"
 
@@ -117,6 +118,7 @@ void Ops::readlink(fuse_req_t req, fuse_ino_t nodeid) {
 }
 
 void Ops::statfs(fuse_req_t req) {
+  crash_point("first-request");
   const core::FsStat f = fs_.statfs();
   struct statvfs s {};
   s.f_bsize = s.f_frsize = f.block_size;

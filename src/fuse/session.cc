@@ -4,7 +4,9 @@
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -70,6 +72,24 @@ std::vector<std::string> mount_arguments(const Options& o) {
   return a;
 }
 
+// The first request to the mount, by a child that holds none of our descriptors: a thread of ours that waits
+// for our own answer keeps a killed process from ending, its connection open, and everybody at the mount
+// waiting for ever.
+int first_request(const std::string& mountpoint) {
+  const pid_t child = ::fork();
+  if (child < 0) return errno;
+  if (child == 0) {
+    ::close_range(0, ~0U, 0);
+    struct statfs s {};
+    ::_exit(::statfs(mountpoint.c_str(), &s) == 0 ? 0 : errno);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return errno;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+}
+
 }  // namespace
 
 Session::Session(const Options& options, core::Filesystem& fs, Notifier& notifier,
@@ -118,9 +138,8 @@ Status Session::start() {
 
 Status Session::wait_ready() {
   // Blocks in the kernel until INIT is answered, then is one STATFS, which core answers from memory.
-  struct statvfs v {};
-  if (::statvfs(options_.mountpoint.c_str(), &v) != 0) {
-    return errno_error(errno, "first request to " + options_.mountpoint);
+  if (const int error = first_request(options_.mountpoint); error != 0) {
+    return errno_error(error, "first request to " + options_.mountpoint);
   }
   ready_ = true;
   compat_->probe();

@@ -1,6 +1,7 @@
 #include "cache/cache_file.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
@@ -66,6 +67,18 @@ struct Fixture {
   std::vector<std::byte> data;
   std::unique_ptr<CacheFile> file;
 };
+
+TEST_CASE("a writer's file that he is still extending is not resized") {
+  Fixture f(5000);
+  f.put_all();
+  REQUIRE(::truncate(f.dir->file_path(kFid).c_str(), 5074) == 0);
+  f.fds.forget(kFid);
+  f.reopen(false);
+  CHECK(f.file->absorb(0, 5000).is(Code::kBusy));
+  struct stat st {};
+  REQUIRE(::stat(f.dir->file_path(kFid).c_str(), &st) == 0);
+  CHECK(st.st_size == 5074);
+}
 
 TEST_CASE("What was written is read back, across a remount") {
   Fixture f(3 * kCrcBlock + 1000);
