@@ -45,10 +45,20 @@ void AttrChanges::change(uint64_t ino, Edit edit, Callback<Entry> done) {
   const auto inode = c_.ns.inodes.get(ino);
   if (!inode.ok()) return done(Error{Code::kStale, inode.error().message});
   Wish wish{std::move(edit), std::move(done), 0};
+  if ((inode->flags & meta::kUnlinked) != 0) return without_name(ino, *inode, wish);
   if (inode->kind == Kind::kFile && c_.drafts.has_draft(ino) && to_draft(ino, wish)) return;
   wish.change = c_.ledger.begin();
   if (c_.options.writeback) return ahead(ino, std::move(wish));
   enqueue(ino, std::move(wish));
+}
+
+// Open, and its name is gone: the record is all there is of it. Its key may be another file's by now.
+void AttrChanges::without_name(uint64_t ino, Inode inode, const Wish& wish) {
+  Ext ext = c_.ext_of_ino(ino);
+  Status s = wish.edit(inode, ext);
+  const auto edit = [&inode](Inode& now) { take_attributes(now, inode); };
+  if (s.ok()) s = c_.edits.write(ino, edit, &ext);
+  wish.done(s.ok() ? Result<Entry>(c_.entry(ino, inode)) : Result<Entry>(s.error()));
 }
 
 // False: the draft ended meanwhile; the record then has the change, and the object is to follow.
@@ -71,11 +81,11 @@ bool AttrChanges::to_draft(uint64_t ino, Wish& wish) {
     wish.done(s.error());
     return true;
   }
-  if (c_.drafts.attributes_changed(ino) || (inode->flags & meta::kUnlinked) != 0) {
-    inode = c_.ns.inodes.get(ino);
-    wish.done(inode.ok() ? Result<Entry>(c_.entry(ino, *inode)) : Result<Entry>(inode.error()));
-    return true;
-  }
+  const auto taken = [this, ino, done = wish.done](const Status& saved) {
+    const auto now = saved.ok() ? c_.ns.inodes.get(ino) : Result<Inode>(saved.error());
+    done(now.ok() ? Result<Entry>(c_.entry(ino, *now)) : Result<Entry>(now.error()));
+  };
+  if (c_.drafts.attributes_changed(ino, taken)) return true;
   wish.edit = [](Inode&, Ext&) { return Status(); };
   return false;
 }
@@ -182,8 +192,8 @@ bool AttrChanges::hand_to_draft(const RoundPtr& round) {
     take_attributes(now, round->after);
     now.source = AttrSource::kLocal;
   };
-  if (!c_.edits.write(round->ino, edit, &round->ext).ok() || !c_.drafts.attributes_changed(round->ino))
-    return false;
+  if (!c_.edits.write(round->ino, edit, &round->ext).ok()) return false;
+  if (!c_.drafts.attributes_changed(round->ino, [](const Status&) {})) return false;
   for (const uint64_t seq : std::exchange(round->promised, {})) {
     c_.edits.handed_over(seq, round->ino);
   }

@@ -37,6 +37,7 @@ class AttrChanges {
   struct Round;
   using RoundPtr = std::shared_ptr<Round>;
 
+  void without_name(uint64_t ino, meta::Inode inode, const Wish& wish);
   bool to_draft(uint64_t ino, Wish& wish);
   void enqueue(uint64_t ino, Wish wish) EXCLUDES(mu_);
   void ahead(uint64_t ino, Wish wish);

@@ -278,22 +278,24 @@ void apply_refused(Inode& inode) {
 Change apply_marker(Inode& directory, const s3::ListedObject* marker) {
   if (directory.source == AttrSource::kLocal) return Change::kNone;
   const std::string before = directory.encode();
-  Change change = Change::kNone;
+  bool another = false;
   if (marker == nullptr) {
-    if (!directory.implicit_dir || !directory.kind_known) {
+    another = !directory.implicit_dir || !directory.kind_known;
+    if (another) {
       directory.size = directory.last_modified_s = 0;
       directory.etag.clear();
-      forget_attributes(directory);
     }
     directory.implicit_dir = true;
   } else {
-    change = take_identity(directory, clip_etag(marker->etag), marker->size, marker->last_modified);
-    if (change != Change::kNone || directory.implicit_dir) forget_attributes(directory);
+    const auto now = take_identity(directory, clip_etag(marker->etag), marker->size, marker->last_modified);
+    another = now != Change::kNone || directory.implicit_dir;
     directory.implicit_dir = false;
   }
+  if (another) forget_attributes(directory);
   directory.kind = Kind::kDirectory;
   directory.kind_known = true;
-  return directory.encode() == before ? Change::kNone : Change::kAttributes;
+  if (directory.encode() == before) return Change::kNone;
+  return another ? Change::kAttributes : Change::kIdentity;
 }
 
 meta::Ext ext_of(const s3::ObjectInfo& info) {

@@ -23,8 +23,9 @@ inline constexpr std::string_view kMtimeHeader = "x-amz-meta-mtime", kCtimeHeade
 // No symlink is longer than PATH_MAX - 1, so a larger object is a regular file without asking.
 inline constexpr int64_t kMaxSymlink = 4095;
 
-// What changed in a record when the server's word was applied.
-enum class Change : uint8_t { kNone, kAttributes, kContent };
+// What changed in a record when the server's word was applied. kIdentity: what is known of the same version,
+// such as its LastModified, which a PUT's answer does not say; all attributes stay.
+enum class Change : uint8_t { kNone, kIdentity, kAttributes, kContent };
 
 // A line of a listing: the object is there with this size, ETag and time. Attributes only HEAD knows become
 // unknown when they belong to another (ETag, LastModified). A record that is newer here (kLocal) is left

@@ -159,6 +159,7 @@ Result<Inode> DirRecords::update_locked(uint64_t ino, int64_t asked_at_ns, const
     if (named && (*dirent)->checked_at_ns < asked_at_ns)
       batch.put(Table::kDirent, key, encoded(ino, asked_at_ns));
     if (change == Change::kNone) return !batch.empty();
+    if (change == Change::kIdentity) return true;
     batch.erase(Table::kExt, meta::id_key(ino));
     if (ext != nullptr && !empty(*ext)) batch.put(Table::kExt, meta::id_key(ino), ext->encode());
     tell = change == Change::kContent || !unseen || inode.kind != old_kind;

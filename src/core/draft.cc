@@ -123,7 +123,11 @@ Result<int64_t> Draft::truncate(int64_t size) {
   if (!file.ok()) return file.error();
   {
     MutexLock lock(mu_);
-    if (size == size_) return size_;
+    if (size == size_) {  // its mtime moves all the same
+      attributes_ = true;
+      ++generation_;
+      return size_;
+    }
     ++generation_;  // before the bytes go: an upload that misses them asks whether somebody cut the file
     // Bits before bytes where bytes go away: nobody may be told of a range that reads as zeros by then.
     if (size < size_) {
@@ -183,6 +187,11 @@ bool Draft::attributes_changed() {
   attributes_ = true;
   ++generation_;
   return true;
+}
+
+bool Draft::take_idle_attributes() {
+  MutexLock lock(mu_);
+  return !begun_ && std::exchange(attributes_, false);
 }
 
 Draft::Snapshot Draft::take_snapshot() {

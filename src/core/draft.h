@@ -76,6 +76,8 @@ class Draft : public std::enable_shared_from_this<Draft> {
   Result<int64_t> zero(int64_t offset, int64_t length, bool may_grow);
   // False: idle, and they have to go another way.
   bool attributes_changed();
+  // True, once: it is idle, and attributes were set that no upload took along.
+  bool take_idle_attributes();
 
   // REQUIRES: begun. As Content::read; kBusy: the base was replaced by an upload of this draft, ask again.
   void read(int64_t offset, size_t length, Callback<ReadReply> done);

@@ -138,11 +138,20 @@ void DraftTable::upload_turn(const std::shared_ptr<Draft>& draft, const InodeQue
   // Saved and ended while this turn was waited for: an idle draft has no bytes, and must not be sent as if it
   // had none.
   if (!draft->fresh && !(draft->begun() && draft->dirty())) {
+    if (draft->take_idle_attributes()) return copy_attributes(draft);
     answer_waiters(draft, UINT64_MAX, {});
     return drop_if_idle(draft);
   }
   // Which of its parts went up early has to be known, and with what headers.
   draft->session().when_idle([this, draft, turn] { begin_upload(draft, turn); });
+}
+
+// Set while the upload of a new file without bytes was on its way.
+void DraftTable::copy_attributes(const std::shared_ptr<Draft>& draft) {
+  mutations_->setattr(draft->ino(), {}, [this, draft](const Result<Entry>& copied) {
+    answer_waiters(draft, UINT64_MAX, copied.ok() ? Status() : Status(copied.error()));
+    drop_if_idle(draft);
+  });
 }
 
 void DraftTable::begin_upload(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn) {
@@ -294,14 +303,14 @@ void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, con
   (void)inodes_.update(draft.ino(), [&](Inode& inode, Batch& batch) {
     if (version_of(inode) != draft.version()) return false;
     // Under the inode's lock, which changed() takes too: a write that comes now marks the inode again.
-    clean = !draft.dirty();
+    clean = !draft.dirty() || !draft.begun();
     inode.etag = written.etag;
     inode.last_modified_s = written.last_modified;
     inode.has_owner = true;
     if (clean) {
       inode.size = inode.base_len = snapshot.size;
-      if (snapshot.mtime_ns != 0) inode.mtime_ns = snapshot.mtime_ns;
-      if (snapshot.ctime_ns != 0) inode.ctime_ns = snapshot.ctime_ns;
+      if (snapshot.mtime_ns != 0 && !draft.dirty()) inode.mtime_ns = snapshot.mtime_ns;
+      if (snapshot.ctime_ns != 0 && !draft.dirty()) inode.ctime_ns = snapshot.ctime_ns;
       inode.source = draft.begun() ? inode.source : meta::AttrSource::kHead;
       if (!draft.begun()) put_draft_end(store_, batch, draft.ino());
     }

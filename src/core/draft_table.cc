@@ -97,7 +97,10 @@ void DraftTable::close(const std::shared_ptr<Draft>& draft) {
     MutexLock lock(mu_);
     if (--draft->writers > 0) return;
   }
-  if (draft->unlinked()) return discard(draft);
+  if (draft->unlinked()) {
+    discard(draft);
+    return handle_closed(draft->ino());
+  }
   if (!draft->dirty()) return drop_if_idle(draft);
   // A new file that nobody wrote, or pages that a mapping wrote after the last close(2).
   upload(draft, [ino = draft->ino()](const Status& saved) {
@@ -115,8 +118,9 @@ void DraftTable::drop_if_idle(const std::shared_ptr<Draft>& draft) {
   count_.store(drafts_.size(), std::memory_order_release);
 }
 
-// Unlinked, and the last writer is gone: nothing of it is needed any more.
+// Unlinked, and the last handle is gone: nothing of it is needed any more.
 void DraftTable::discard(const std::shared_ptr<Draft>& draft) {
+  if (readers_.any(draft->ino())) return;
   {
     MutexLock lock(mu_);
     const auto it = drafts_.find(draft->ino());
@@ -277,6 +281,11 @@ Result<size_t> DraftTable::append(const std::shared_ptr<Draft>& draft, std::span
 }
 
 Status DraftTable::truncate(const std::shared_ptr<Draft>& draft, int64_t size) {
+  // A new file that nobody wrote stays one: its time alone moves.
+  if (size == 0 && draft->fresh && !draft->begun() && draft->attributes_changed()) {
+    changed(draft, 0);
+    return {};
+  }
   auto now = change(draft, size == 0, [&] { return draft->truncate(size); });
   return now.ok() ? Status() : Status(now.error());
 }
@@ -325,76 +334,6 @@ Result<std::shared_ptr<UniqueFd>> DraftTable::scratch_file(int64_t bytes) {
   if (!made.ok()) return made.error();
   *out = std::move(*made);
   return out;
-}
-
-// --- DraftHost
-
-bool DraftTable::has_draft(uint64_t ino) {
-  const auto draft = find(ino);
-  return draft && (draft->begun() || draft->fresh) && !draft->unlinked();
-}
-
-bool DraftTable::attributes_changed(uint64_t ino) {
-  const auto draft = find(ino);
-  if (!draft || draft->unlinked()) return false;
-  // An idle draft of an object that exists has no bytes to send with them.
-  if (!draft->attributes_changed()) return false;
-  bool unattended = false;
-  {
-    MutexLock lock(mu_);
-    unattended = draft->writers == 0 && !draft->saving;
-  }
-  if (unattended) upload(draft, [](const Status&) {});
-  return true;
-}
-
-void DraftTable::save(uint64_t ino, Callback<void> done) {
-  const auto draft = find(ino);
-  if (!draft || !draft->dirty() || draft->unlinked()) return done({});
-  upload(draft, std::move(done));
-}
-
-void DraftTable::object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) {
-  const auto draft = find(ino);
-  if (!draft) return;  // also where the ETag stays: the key is another one
-  const Draft::State state = draft->state();
-  if (!state.begun || state.base_etag != from_etag) return;
-  draft->rebase(to_etag, state.base_size, contents_.uncached(ino, to_etag, state.base_size));
-}
-
-void DraftTable::unlinked(uint64_t ino) {
-  const auto draft = find(ino);
-  if (!draft || !draft->begun()) contents_.forget_unlinked(ino);
-  if (!draft) return;
-  draft->mark_unlinked();
-  discard(draft);
-}
-
-bool DraftTable::needs_object(uint64_t ino, std::function<void()> gone) {
-  if (!contents_.open_unsealed(ino)) return false;
-  {
-    MutexLock lock(mu_);
-    unneeded_[ino].push_back(std::move(gone));
-  }
-  if (!contents_.open_unsealed(ino)) object_unneeded(ino);  // closed between the two
-  return true;
-}
-
-bool DraftTable::may_be_on_s3(uint64_t ino) {
-  const auto draft = find(ino);
-  return draft && !draft->state().sent_ctime.empty();
-}
-
-void DraftTable::object_unneeded(uint64_t ino) {
-  std::vector<std::function<void()>> waiting;
-  {
-    MutexLock lock(mu_);
-    const auto it = unneeded_.find(ino);
-    if (it == unneeded_.end()) return;
-    waiting.swap(it->second);
-    unneeded_.erase(it);
-  }
-  for (const auto& gone : waiting) gone();
 }
 
 }  // namespace s3cache::core

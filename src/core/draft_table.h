@@ -21,6 +21,7 @@
 #include "core/content_table.h"
 #include "core/draft.h"
 #include "core/mutations.h"
+#include "core/open_readers.h"
 #include "core/uploader.h"
 #include "core/waiting_writes.h"
 
@@ -52,6 +53,9 @@ class DraftTable : public DraftHost, public DraftRoom {
   // The same for a file that create() just made.
   std::shared_ptr<Draft> open_created(uint64_t ino, uint64_t version, bool exclusive);
   void close(const std::shared_ptr<Draft>& draft);
+  // A handle that only reads: it may be all that keeps an unlinked file alive.
+  void reader_opened(uint64_t ino);
+  void reader_closed(uint64_t ino);
 
   // The draft whose bytes are to be read instead of the Content's; null: none has begun for this version.
   std::shared_ptr<Draft> active(uint64_t ino, uint64_t version);
@@ -70,6 +74,8 @@ class DraftTable : public DraftHost, public DraftRoom {
   // Waits for S3, or with writeback for the local disk. `closing`: a new file nobody wrote waits for its last
   // close.
   void flush(const std::shared_ptr<Draft>& draft, bool closing, Callback<void> done);
+  // The same for a handle that only reads: what others wrote to the file.
+  void fsync(uint64_t ino, Callback<void> done);
   // Everything dirty, everywhere.
   void save_all(Callback<void> done);
   // Uploads that wait for their next try are tried now.
@@ -79,10 +85,12 @@ class DraftTable : public DraftHost, public DraftRoom {
 
   // DraftHost.
   bool has_draft(uint64_t ino) override;
-  bool attributes_changed(uint64_t ino) override;
+  bool attributes_changed(uint64_t ino, Callback<void> done) override;
   void save(uint64_t ino, Callback<void> done) override;
+  void renamed(uint64_t ino, bool exclusive) override;
   void unlinked(uint64_t ino) override;
   void object_copied(uint64_t ino, const std::string& from_etag, const std::string& to_etag) override;
+  bool in_use(uint64_t ino) override EXCLUDES(mu_);
   bool needs_object(uint64_t ino, std::function<void()> gone) override;
   bool may_be_on_s3(uint64_t ino) override;
 
@@ -119,6 +127,9 @@ class DraftTable : public DraftHost, public DraftRoom {
 
   void upload(const std::shared_ptr<Draft>& draft, Callback<void> done);
   void upload_turn(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
+  void keep_for_handles(uint64_t ino) EXCLUDES(mu_);
+  void handle_closed(uint64_t ino) EXCLUDES(mu_);
+  void copy_attributes(const std::shared_ptr<Draft>& draft);
   void begin_upload(const std::shared_ptr<Draft>& draft, const InodeQueue::Turn& turn);
   void send(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
             const Uploader::Target& target, const InodeQueue::Turn& turn);
@@ -165,10 +176,13 @@ class DraftTable : public DraftHost, public DraftRoom {
   std::atomic<uint64_t> sent_seen_{0};  // bytes
   Mutations* mutations_ = nullptr;
   std::atomic<size_t> count_{0};  // of drafts_: spares the read path the lock
+  OpenReaders readers_;
   Mutex mu_;
   CondVar wake_;
   std::unordered_map<uint64_t, std::shared_ptr<Draft>> drafts_ GUARDED_BY(mu_);
   std::unordered_map<uint64_t, std::vector<std::function<void()>>> unneeded_ GUARDED_BY(mu_);
+  std::unordered_map<uint64_t, std::shared_ptr<Content>> orphans_ GUARDED_BY(mu_);  // unlinked, and open
+  std::atomic<size_t> orphan_count_ = 0;
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread retrier_;
 };

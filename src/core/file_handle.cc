@@ -18,6 +18,7 @@ FileHandle::FileHandle(ContentTable& contents, DraftTable& drafts, Inodes& inode
       draft_(std::move(draft)),
       content_(std::move(content)) {
   if (content_) content_->add_handle();
+  if (!draft_) drafts_.reader_opened(ino_);
 }
 
 FileHandle::~FileHandle() {
@@ -28,7 +29,11 @@ FileHandle::~FileHandle() {
   }
   if (last) last->drop_handle();
   last.reset();
-  if (draft_) drafts_.close(draft_);
+  if (draft_) {
+    drafts_.close(draft_);
+  } else {
+    drafts_.reader_closed(ino_);
+  }
 }
 
 Result<std::shared_ptr<Content>> FileHandle::content() const {

@@ -26,8 +26,7 @@ Result<std::shared_ptr<OpenFile>> FilesystemImpl::writable_handle(uint64_t ino, 
   const uint64_t version = version_of(*inode);
   auto draft = drafts_.open(ino, version, false, false);
   std::shared_ptr<OpenFile> file = handle(ino, version, nullptr, draft);
-  const int64_t size = draft->begun() ? draft->size() : inode->size;
-  if (truncate && size > 0) {
+  if (truncate) {
     if (Status s = drafts_.truncate(draft, 0); !s.ok()) return s.error();
   }
   return file;
@@ -92,7 +91,7 @@ void FilesystemImpl::flush(std::shared_ptr<OpenFile> file, Callback<void> done) 
 }
 
 void FilesystemImpl::fsync(std::shared_ptr<OpenFile> file, bool, Callback<void> done) {
-  if (!draft_of(file)) return done({});
+  if (!draft_of(file)) return drafts_.fsync(file->ino(), std::move(done));
   drafts_.flush(static_cast<FileHandle&>(*file).draft(), false, std::move(done));
 }
 

@@ -5,7 +5,7 @@
 // ends when the last copy of its Turn is gone. A job may need several places: it takes all of them at the
 // time of the call and starts when it has the last one, so jobs cannot wait for each other in a circle. A
 // place may also be a key of S3 (key_place): whoever makes an object there comes after the deletion that was
-// asked for earlier.
+// asked for earlier, be it of a file or of a directory of that name.
 //
 // A gate holds up everything at or below one directory while that directory is renamed: new jobs wait for its
 // opening and then find their places anew, so they compute their keys when they run. Threads: any; no lock is

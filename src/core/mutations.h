@@ -30,13 +30,19 @@ class DraftHost {
   // The inode has bytes or attributes that S3 lacks, or is open for writing.
   virtual bool has_draft(uint64_t ino) = 0;
   // The inode's attributes changed in its record: they go up with the draft's next upload. False: there is no
-  // draft, the caller copies the object onto itself.
-  virtual bool attributes_changed(uint64_t ino) = 0;
+  // draft, the caller copies the object onto itself. `done`: at once while somebody has it open for writing,
+  // else as for a close.
+  virtual bool attributes_changed(uint64_t ino, Callback<void> done) = 0;
   // Brings everything of the draft to S3 (for a rename); done at once if there is none.
   virtual void save(uint64_t ino, Callback<void> done) = 0;
+  // A file that S3 never had has another name: O_EXCL held for its first one. exclusive: for the new one,
+  // too.
+  virtual void renamed(uint64_t ino, bool exclusive) { (void)ino, (void)exclusive; }
   // The name is gone for good: nothing of it is uploaded any more, open handles keep their bytes until they
   // close.
   virtual void unlinked(uint64_t ino) = 0;
+  // Somebody has it open: its record is needed, though its name is gone.
+  virtual bool in_use(uint64_t ino) = 0;
   // Open, and not every byte of it is here: the object is still needed. `gone` runs when that is over.
   virtual bool needs_object(uint64_t ino, std::function<void()> gone) = 0;
   // The object was copied (onto itself, or to its new name): the same bytes have another ETag now.

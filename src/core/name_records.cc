@@ -148,6 +148,8 @@ void NameRecords::confirm(uint64_t seq, uint64_t ino, const Edit& edit) {
     (void)c_.inodes.update(ino, [&](Inode& inode, Batch& batch) {
       if (mine && !edit_beside_draft(ino, inode, edit)) {
         batch.put(Table::kDirent, be64(before->parent) + tail, encoded(ino, c_.now()));
+      } else if (!mine && (inode.flags & meta::kUnlinked) != 0) {
+        edit(inode);  // whoever removes it has to know that S3 has it
       }
       journal_.done(batch, seq);
       return true;

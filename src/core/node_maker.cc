@@ -132,6 +132,7 @@ void NodeMaker::put(const MakingPtr& making) {
   auto key = c_.ns.inodes.key_of(ino);
   if (!inode.ok() || !key.ok())
     return failed(making, Error{Code::kNotFound, making->intent.name + " was removed"});
+  if ((inode->flags & meta::kUnlinked) != 0 && making->tries == 0) return removed(making, *inode);
   const Ext ext = c_.ext_of_ino(ino);
   s3::PutRequest request;
   request.key = *key;
@@ -143,6 +144,14 @@ void NodeMaker::put(const MakingPtr& making) {
   c_.ns.s3.put(std::move(request), [this, making, key = *key, headers](const Result<s3::Written>& written) {
     on_put(making, key, headers, written);
   });
+}
+
+// Before its turn came: the removal ends it, and finds what an earlier mount may have sent.
+void NodeMaker::removed(const MakingPtr& making, const Inode& inode) {
+  c_.edits.confirm(making->made.seq, making->made.ino, [](Inode&) {});
+  making->turn.reset();
+  making->answer(c_.entry(making->made.ino, inode));
+  c_.ledger.end(making->change);
 }
 
 void NodeMaker::on_put(const MakingPtr& making, const std::string& key, const s3::SentHeaders& headers,

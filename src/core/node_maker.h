@@ -30,6 +30,7 @@ class NodeMaker {
   void write_records(const MakingPtr& making, const meta::Inode& inode, const meta::Ext& ext);
   void enlist(const MakingPtr& making);
   void put(const MakingPtr& making);
+  void removed(const MakingPtr& making, const meta::Inode& inode);
   void on_put(const MakingPtr& making, const std::string& key, const s3::SentHeaders& headers,
               const Result<s3::Written>& written);
   void look(const MakingPtr& making, const std::string& key, const s3::SentHeaders& headers,

@@ -213,6 +213,11 @@ void Removals::release_held(const std::string& key_prefix) {
   std::vector<RemovalPtr> freed;
   {
     MutexLock lock(mu_);
+    if (key_prefix.ends_with('/')) {  // a file of the directory's name
+      const auto file = held_.find(key_prefix.substr(0, key_prefix.size() - 1));
+      if (file != held_.end()) freed.push_back(std::move(file->second));
+      if (file != held_.end()) held_.erase(file);
+    }
     for (auto it = held_.lower_bound(key_prefix); it != held_.end() && it->first.starts_with(key_prefix);) {
       if (it->first != key_prefix && !key_prefix.empty() && key_prefix.back() != '/') break;
       freed.push_back(std::move(it->second));
@@ -291,7 +296,7 @@ void Removals::ended(const RemovalPtr& removal, const Status& status) {
 
 void Removals::finish(const RemovalPtr& removal) {
   const Intent& intent = removal->intent;
-  const bool in_use = !intent.is_dir && intent.stage == 0 && c_.drafts.has_draft(intent.ino);
+  const bool in_use = !intent.is_dir && intent.stage == 0 && c_.drafts.in_use(intent.ino);
   if (in_use) {
     MutexLock lock(mu_);
     kept_[intent.ino] = removal->seq;
@@ -312,7 +317,7 @@ void Removals::forget_closed() {
   {
     MutexLock lock(mu_);
     for (auto it = kept_.begin(); it != kept_.end();) {
-      if (c_.drafts.has_draft(it->first)) {
+      if (c_.drafts.in_use(it->first)) {
         ++it;
         continue;
       }

@@ -129,7 +129,7 @@ void Removals::discard(uint64_t ino, bool is_dir) {
     return;
   }
   c_.drafts.unlinked(ino);
-  if (!c_.drafts.has_draft(ino)) return c_.ns.inodes.remove(ino, {});
+  if (!c_.drafts.in_use(ino)) return c_.ns.inodes.remove(ino, {});
   // Open for writing: the record serves its handles, and goes at the next mount at the latest.
   Intent intent;
   intent.op = Intent::Op::kRemove;

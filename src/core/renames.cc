@@ -100,13 +100,26 @@ void Renames::save(const JobPtr& job) {
   const uint64_t ino = job->intent.ino;
   const auto inode = c_.ns.inodes.get(ino);
   if (!inode.ok()) return job->done(Error{Code::kNotFound, job->intent.name});
-  const bool unsent =
-      inode->etag.empty() && inode->source == AttrSource::kLocal && !c_.drafts.may_be_on_s3(ino);
-  if (unsent || inode->kind != Kind::kFile || !c_.drafts.has_draft(ino)) return enlist(job);
+  if (moves_locally(*job, *inode) || inode->kind != Kind::kFile || !c_.drafts.has_draft(ino))
+    return enlist(job);
   c_.drafts.save(ino, [this, job](const Status& saved) {
     if (!saved.ok()) return job->done(saved);
     enlist(job);
   });
+}
+
+bool Renames::on_s3(uint64_t ino, const Inode& inode) {
+  return !inode.etag.empty() || inode.source != AttrSource::kLocal || inode.kind != Kind::kFile ||
+         c_.drafts.may_be_on_s3(ino);
+}
+
+// S3 has neither the file nor one at its new place. An object there would come back if the file went without
+// ever being sent, and until it is sent a crash would bring back what was replaced.
+bool Renames::moves_locally(const Job& job, const Inode& inode) {
+  if (on_s3(job.intent.ino, inode)) return false;
+  if (job.target == 0) return true;
+  const auto target = c_.ns.inodes.get(job.target);
+  return !target.ok() || !on_s3(job.target, *target);
 }
 
 void Renames::enlist(const JobPtr& job) {
@@ -131,6 +144,12 @@ void Renames::begin(const JobPtr& job) {
   auto key = c_.ns.inodes.key_of(intent.ino);
   auto new_key = c_.ns.inodes.child_key(intent.new_parent, intent.new_name);
   if (!inode.ok() || !key.ok() || !new_key.ok()) return end(job, Error{Code::kNotFound, intent.name});
+  if (!moves_locally(*job, *inode) && !on_s3(intent.ino, *inode) &&
+      job->tries++ < kMaxTries) {  // what lies there was sent since
+    job->turn.reset();
+    c_.ledger.end(std::exchange(job->change, 0));
+    return save(job);
+  }
   intent.key = std::move(*key);
   intent.new_key = std::move(*new_key);
   intent.etag = inode->etag;
@@ -138,9 +157,7 @@ void Renames::begin(const JobPtr& job) {
   job->inode = std::move(*inode);
   job->ext = c_.ext_of_ino(intent.ino);
   job->known = job->inode.source != AttrSource::kListing;
-  const bool on_s3 = !job->inode.etag.empty() || job->inode.source != AttrSource::kLocal ||
-                     c_.drafts.may_be_on_s3(intent.ino) || job->inode.kind != Kind::kFile;
-  if (on_s3) return hold(job);
+  if (on_s3(intent.ino, job->inode)) return hold(job);
   move_local(job);
 }
 
@@ -148,6 +165,7 @@ void Renames::move_local(const JobPtr& job) {
   const auto durable = [this, job](const Status& s) {
     if (!s.ok()) return end(job, s);
     crash_point("rename-local-promised");
+    c_.drafts.renamed(job->intent.ino, job->no_replace);
     removals_.discard(job->target, false);
     removals_.keep_directories({job->intent.parent});
     end(job, Status());

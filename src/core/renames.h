@@ -1,12 +1,12 @@
 // Renames: a name moves; on S3 that is a copy and a deletion, or as many as a directory has keys.
 //
-// A file S3 never had moves in the records only. Else: both names are pinned and in the journal, the object
-// is copied (its version insisted on), the record moves to the new name with st_ino, version and cached
-// pages, and the old object is deleted as unlink does. A directory: what is under way below it ends, new
-// changes below wait (InodeQueue's gate), every key is copied, side by side; then one record moves, as
-// children hang on its number, and the old keys go. It is readable at its old place until then. A copy that
-// fails takes the others back. After a crash a half-copied directory is carried on: nobody was told either
-// way.
+// A file S3 never had moves in the records only, unless it replaces one that S3 has: it is sent first. Else:
+// both names are pinned and in the journal, the object is copied (its version insisted on), the record moves
+// to the new name with st_ino, version and cached pages, and the old object is deleted as unlink does. A
+// directory: what is under way below it ends, new changes below wait (InodeQueue's gate), every key is
+// copied, side by side; then one record moves, as children hang on its number, and the old keys go. It is
+// readable at its old place until then. A copy that fails takes the others back. After a crash a half-copied
+// directory is carried on: nobody was told either way.
 //
 // Threads: any; no lock over requests and callbacks. Errors: those of Mutations; kExists (RENAME_NOREPLACE),
 // kNotEmpty, kIsDirectory, kNotDirectory, kInvalid (into itself), kUnsupported (RENAME_EXCHANGE).
@@ -37,6 +37,8 @@ class Renames {
   using JobPtr = std::shared_ptr<Job>;
 
   void judge(const JobPtr& job, const ChangeContext::Place& source, const ChangeContext::Place& target);
+  bool on_s3(uint64_t ino, const meta::Inode& inode);
+  bool moves_locally(const Job& job, const meta::Inode& inode);
   void save(const JobPtr& job);
   void enlist(const JobPtr& job);
   void begin(const JobPtr& job);

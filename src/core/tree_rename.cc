@@ -61,10 +61,11 @@ void TreeRename::save_drafts(const JobPtr& job) {
 void TreeRename::enlist(const JobPtr& job) {
   const Intent& intent = job->intent;
   if (const auto key = c_.ns.inodes.key_of(intent.ino); key.ok()) removals_.hurry(*key);
+  std::vector<uint64_t> places{intent.ino};
   if (const auto key = c_.ns.inodes.child_key(intent.new_parent, intent.new_name); key.ok()) {
     removals_.hurry(*key + '/');
+    places.push_back(InodeQueue::key_place(*key));  // a file that is to go there first
   }
-  std::vector<uint64_t> places{intent.ino};
   if (job->target != 0) places.push_back(job->target);
   c_.queue.run_all(std::move(places), {intent.parent, intent.new_parent}, [this, job](InodeQueue::Turn turn) {
     job->turn = std::move(turn);
@@ -208,6 +209,11 @@ void TreeRename::copy(const JobPtr& job, size_t index) {
     return copied(job, index, Error{Code::kNameTooLong, copy.key + " would be over 1,024 bytes"});
   }
   ino = ino_of(job, copy.source_key);
+  if (ino == kRemoved) {
+    MutexLock lock(job->mu);
+    job->under_way--;
+    return;
+  }
   const Ext ext = ino == 0 ? Ext() : c_.ext_of_ino(ino);
   copy.headers = mount_headers(ext, c_.options);
   if (copy.size == 0 && copy.key.ends_with('/')) {
@@ -220,9 +226,10 @@ void TreeRename::copy(const JobPtr& job, size_t index) {
     MutexLock lock(job->mu);
     job->items[index].ino = ino;
   }
-  // After a deletion of that key that was asked for before.
-  const uint64_t place = InodeQueue::key_place(copy.key);
-  c_.queue.run_all({place}, {}, [this, job, index, copy = std::move(copy)](InodeQueue::Turn turn) {
+  // After a deletion of that key that was asked for before. The directory's own place is this job's.
+  std::vector<uint64_t> places;
+  if (copy.key != job->intent.new_key) places.push_back(InodeQueue::key_place(copy.key));
+  c_.queue.run_all(std::move(places), {}, [this, job, index, copy = std::move(copy)](InodeQueue::Turn turn) {
     copier_.copy(copy, [this, job, index, turn](const Result<s3::Written>& written) mutable {
       turn.reset();
       copied(job, index, written);
@@ -316,8 +323,14 @@ void TreeRename::make_marker(const JobPtr& job) {
   });
 }
 
-// The record of a key below the source, 0: there is none.
+// The record of a key below the source, 0: there is none. kRemoved: this mount has removed the name, or moved
+// it away, and only the deletion is to come.
 uint64_t TreeRename::ino_of(const JobPtr& job, const std::string& key) {
+  const auto named = [this](const std::string& dirent_key) -> uint64_t {
+    const auto dirent = load_record<meta::Dirent>(c_.ns.store(), Table::kDirent, dirent_key);
+    if (!dirent.ok() || !*dirent) return 0;
+    return (*dirent)->ino == 0 && (*dirent)->checked_at_ns == kPinned ? kRemoved : (*dirent)->ino;
+  };
   const std::string tail = key.substr(job->intent.key.size());
   uint64_t dir = job->intent.ino;
   if (tail.empty()) return dir;
@@ -326,17 +339,11 @@ uint64_t TreeRename::ino_of(const JobPtr& job, const std::string& key) {
   for (size_t slash; (slash = tail.find('/', from)) != std::string::npos; from = slash + 1) {
     const std::string path = tail.substr(0, slash + 1);
     const auto [it, first] = job->dirs.try_emplace(path, 0);
-    if (first) {
-      const auto dirent = load_record<meta::Dirent>(c_.ns.store(), Table::kDirent,
-                                                    be64(dir) + tail.substr(from, slash + 1 - from));
-      it->second = dirent.ok() && *dirent ? (*dirent)->ino : 0;
-    }
+    if (first) it->second = named(be64(dir) + tail.substr(from, slash + 1 - from));
     dir = it->second;
-    if (dir == 0) return 0;
+    if (dir == 0 || dir == kRemoved) return dir;
   }
-  if (from == tail.size()) return dir;
-  const auto dirent = load_record<meta::Dirent>(c_.ns.store(), Table::kDirent, be64(dir) + tail.substr(from));
-  return dirent.ok() && *dirent ? (*dirent)->ino : 0;
+  return from == tail.size() ? dir : named(be64(dir) + tail.substr(from));
 }
 
 void TreeRename::end(const JobPtr& job, const Status& status) {

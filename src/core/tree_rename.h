@@ -30,6 +30,7 @@ class TreeRename {
   static constexpr size_t kLanes = 48;
   static constexpr size_t kAhead = 4000;  // listed and not yet copied
   static constexpr int kMaxTries = 4;
+  static constexpr uint64_t kRemoved = UINT64_MAX;
   struct Item;
   struct Job;
   using JobPtr = std::shared_ptr<Job>;

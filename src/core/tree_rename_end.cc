@@ -257,7 +257,7 @@ void TreeRename::resume(uint64_t seq, const Intent& intent) {
   job->inode = *inode;
   const auto state = c_.records.load(intent.new_parent, intent.new_name);
   if (state.ok() && state->has_dir() && state->dir->ino != intent.ino) job->target = state->dir->ino;
-  std::vector<uint64_t> places{intent.ino};
+  std::vector<uint64_t> places{intent.ino, InodeQueue::key_place(intent.new_key)};
   c_.queue.run_all(std::move(places), {}, [this, job](InodeQueue::Turn turn) {
     job->turn = std::move(turn);
     list_all(job->intent.new_key, [this, job](Result<std::map<std::string, s3::ListedObject>> there) {

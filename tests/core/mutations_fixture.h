@@ -17,10 +17,14 @@ class FakeDrafts : public DraftHost {
     std::lock_guard lock(mu_);
     return drafts.contains(ino);
   }
-  bool attributes_changed(uint64_t ino) override {
-    std::lock_guard lock(mu_);
-    changed.push_back(ino);
-    return drafts.contains(ino);
+  bool attributes_changed(uint64_t ino, Callback<void> done) override {
+    {
+      std::lock_guard lock(mu_);
+      changed.push_back(ino);
+      if (!drafts.contains(ino)) return false;
+    }
+    done({});
+    return true;
   }
   void save(uint64_t ino, Callback<void> done) override {
     {
@@ -34,6 +38,7 @@ class FakeDrafts : public DraftHost {
     std::lock_guard lock(mu_);
     unlinked_.push_back(ino);
   }
+  bool in_use(uint64_t ino) override { return has_draft(ino); }
   bool needs_object(uint64_t ino, std::function<void()> gone) override {
     std::lock_guard lock(mu_);
     if (!needed.contains(ino)) return false;
