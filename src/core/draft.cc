@@ -254,11 +254,6 @@ void Draft::not_saved() {
   for (const auto& done : waiting) done();
 }
 
-bool Draft::no_longer_fresh() {
-  MutexLock lock(mu_);
-  return fresh.exchange(false) && !begun_ && std::exchange(attributes_, false);
-}
-
 bool Draft::copied(const Snapshot& snapshot, const std::string& etag, int64_t size,
                    std::shared_ptr<Content> base) {
   std::shared_ptr<Content> gone;  // as in begin()

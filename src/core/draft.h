@@ -109,9 +109,6 @@ class Draft : public std::enable_shared_from_this<Draft> {
   // local.
   void saved(const Snapshot& snapshot, const std::string& etag, std::shared_ptr<Content> base);
   void not_saved();
-  // S3 has an object of this file from now on (`fresh` ends). True: attributes were set while it was sent,
-  // and there are no bytes they could go up with.
-  bool no_longer_fresh();
   // The snapshot of a file without a byte was answered by a copy of another object, `size` bytes of it.
   // False: the file was written meanwhile, and builds on nothing of the copy.
   bool copied(const Snapshot& snapshot, const std::string& etag, int64_t size, std::shared_ptr<Content> base);

@@ -85,12 +85,12 @@ void DraftTable::copied(const std::shared_ptr<ServerCopy>& copy, const Result<s3
 
 void DraftTable::record_copied(ServerCopy& copy, const s3::Written& written) {
   Draft& draft = *copy.draft;
-  bool begun = false, late_attributes = false;
+  bool begun = false;
   {
     // A first write begins before all of this, or after it: from the record as it is then.
     MutexLock beginning(draft.begin_mu);
     begun = draft.begun();
-    late_attributes = draft.no_longer_fresh();
+    draft.fresh = false;
     copy.adopted = draft.copied(copy.snapshot, written.etag, copy.size,
                                 begun ? contents_.uncached(draft.ino(), written.etag, copy.size) : nullptr);
     (void)inodes_.update(draft.ino(), [&](Inode& inode, Batch& batch) {
@@ -106,9 +106,7 @@ void DraftTable::record_copied(ServerCopy& copy, const s3::Written& written) {
       return true;
     });
   }
-  if (!copy.adopted || begun || !mutations_) return;
-  mutations_->uploaded(draft.ino());
-  if (late_attributes) send_attributes(draft);
+  if (copy.adopted && !begun && mutations_) mutations_->uploaded(draft.ino());
 }
 
 }  // namespace s3cache::core

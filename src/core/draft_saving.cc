@@ -218,7 +218,7 @@ void DraftTable::look_again(const std::shared_ptr<Draft>& draft, const Draft::Sn
   s3_.head(target.key, s3::Priority::kForeground, looked);
 }
 
-void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot snapshot,
+void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                           const Result<s3::Written>& written, const InodeQueue::Turn& turn) {
   Status outcome = written.ok() ? Status() : Status(written.error());
   if (written.is(Code::kBusy) && draft->generation() != snapshot.generation && !draft->unlinked() &&
@@ -230,16 +230,14 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot s
   ++settling_;
   note_outcome(draft, outcome);
   if (written.ok()) {
-    const bool late_attributes = draft->no_longer_fresh();
+    draft->fresh = false;
     draft->failures = 0;
     std::shared_ptr<Content> base;
     if (!draft->state().whole && draft->begun())
       base = contents_.uncached(draft->ino(), written->etag, snapshot.size);
     crash_point("upload-before-record");
     draft->saved(snapshot, written->etag, std::move(base));
-    if (late_attributes) snapshot.mtime_ns = snapshot.ctime_ns = 0;  // the record has later ones
     record_saved(*draft, snapshot, *written);
-    if (late_attributes) send_attributes(*draft);
     crash_point("upload-recorded");
   } else {
     draft->not_saved();
@@ -317,15 +315,6 @@ void DraftTable::record_saved(Draft& draft, const Draft::Snapshot& snapshot, con
     return true;
   });
   if (clean && !draft.begun() && mutations_) mutations_->uploaded(draft.ino());
-}
-
-// The object has those of before: it is copied onto itself with what the record says now.
-void DraftTable::send_attributes(const Draft& draft) {
-  auto inode = inodes_.get(draft.ino());
-  if (!inode.ok() || !mutations_) return;
-  SetAttr again;
-  again.mode = inode->mode;
-  mutations_->setattr(draft.ino(), again, [](const Result<Entry>&) {});
 }
 
 // Everything is on S3: the work file becomes the cache of the new version.

@@ -137,7 +137,7 @@ class DraftTable : public DraftHost, public DraftRoom {
   // else's?
   void look_again(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                   const Uploader::Target& target, const Error& why, const InodeQueue::Turn& turn);
-  void uploaded(const std::shared_ptr<Draft>& draft, Draft::Snapshot snapshot,
+  void uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot,
                 const Result<s3::Written>& written, const InodeQueue::Turn& turn);
   struct ServerCopy;
   void begin_copy(const std::shared_ptr<ServerCopy>& copy);
@@ -146,7 +146,6 @@ class DraftTable : public DraftHost, public DraftRoom {
   void note_outcome(const std::shared_ptr<Draft>& draft, const Status& outcome) EXCLUDES(mu_);
   bool answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation, const Status& outcome);
   void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
-  void send_attributes(const Draft& draft);
   void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);
   void conflict(const std::shared_ptr<Draft>& draft, const Error& why);
   void drop_if_idle(const std::shared_ptr<Draft>& draft);
