@@ -16,17 +16,6 @@ using meta::Kind;
 
 namespace {
 constexpr int kMaxTries = 4;
-
-void take_attributes(Inode& to, const Inode& from) {
-  to.mode = from.mode;
-  to.uid = from.uid;
-  to.gid = from.gid;
-  to.has_owner = from.has_owner;
-  to.rdev = from.rdev;
-  to.mtime_ns = from.mtime_ns;
-  to.ctime_ns = from.ctime_ns;
-  to.atime_ns = from.atime_ns;
-}
 }  // namespace
 
 // One copy, and all who wait for it.

@@ -17,6 +17,17 @@
 
 namespace s3cache::core {
 
+inline void take_attributes(meta::Inode& to, const meta::Inode& from) {
+  to.mode = from.mode;
+  to.uid = from.uid;
+  to.gid = from.gid;
+  to.has_owner = from.has_owner;
+  to.rdev = from.rdev;
+  to.mtime_ns = from.mtime_ns;
+  to.ctime_ns = from.ctime_ns;
+  to.atime_ns = from.atime_ns;
+}
+
 class AttrChanges {
  public:
   AttrChanges(ChangeContext& context, Removals& removals)

@@ -100,6 +100,7 @@ void DraftTable::handle_closed(uint64_t ino) {
     orphan_count_.store(orphans_.size());
   }
   content->drop_handle();
+  object_unneeded(ino);  // somebody else may keep the content itself a little longer
 }
 
 void DraftTable::reader_opened(uint64_t ino) { readers_.add(ino); }

@@ -238,8 +238,9 @@ void Removals::verify(const RemovalPtr& removal) {
     if (!info.ok()) return ended(removal, info.error());
     // Removed then, and made anew by somebody since.
     const bool same = want.etag.empty() || info->etag.empty() || info->etag == want.etag;
+    // A directory's time tells nothing where it moves with what is removed below it (versitygw).
     const bool older =
-        info->last_modified == 0 ||
+        want.is_dir || info->last_modified == 0 ||
         (want.last_modified_s != 0 ? info->last_modified <= want.last_modified_s
                                    : info->last_modified <= want.made_at_ns / 1'000'000'000 + 1);
     if (!same || !older) {

@@ -1,8 +1,11 @@
 """Random operations over many names and directories (lib/tree_program.py), beside a plain file system and a model of promises.
 
 Each program's answers and its tree are compared with the plain file system's at once, the tree again through a new mount
-with an empty cache: what is on S3. The seed is printed; S3CACHE_SEED repeats it. S3CACHE_LONG=1 runs thousands of
-programs. A program that fails is cut down, printed, and written to a file that S3CACHE_PROGRAM_FILE runs again.
+with an empty cache: what is on S3. The short form runs the programs that once went wrong (lib/tree_found.py); S3CACHE_SEED
+or S3CACHE_LONG=1 (a thousand programs) draws new ones. The seed is printed, and repeats them. A program that fails is cut down, printed, and written to a file.
+
+S3CACHE_KINDS=crash,behind runs programs with kills, and with objects put and deleted behind the mount's back. They are no part
+of the suite yet: once in some dozens of programs a read answers ESTALE or EIO where the reference has bytes.
 """
 import json
 import os
@@ -20,6 +23,7 @@ SEED = int(os.environ.get("S3CACHE_SEED", random.randrange(1 << 24)))
 BATCH = int(os.environ.get("S3CACHE_BATCH", 25 if LONG else 10))  # programs on one mount
 BATCHES = int(os.environ.get("S3CACHE_BATCHES", 40 if LONG else 1))
 STEPS = 50
+KINDS = os.environ.get("S3CACHE_KINDS", "plain").split(",")
 
 
 class Batches:
@@ -108,8 +112,9 @@ def test_programs_that_went_wrong(bucket, mount, work, mode):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.skipif(not LONG and "S3CACHE_SEED" not in os.environ, reason="looks for new faults: S3CACHE_LONG=1 or S3CACHE_SEED")
 @pytest.mark.deadline(300)
-@pytest.mark.parametrize("kind", ["plain"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", ["default", "writeback"])
 def test_programs(bucket, mount, work, mode, kind):
     print(f"S3CACHE_SEED={SEED}")
