@@ -71,8 +71,7 @@ bool AttrChanges::to_draft(uint64_t ino, Wish& wish) {
     return true;
   }
   const auto taken = [this, ino, done = wish.done](const Status& saved) {
-    const auto now = saved.ok() ? c_.ns.inodes.get(ino) : Result<Inode>(saved.error());
-    done(now.ok() ? Result<Entry>(c_.entry(ino, *now)) : Result<Entry>(now.error()));
+    done(saved.ok() ? c_.entry(ino) : Result<Entry>(saved.error()));
   };
   if (c_.drafts.attributes_changed(ino, taken)) return true;
   wish.edit = [](Inode&, Ext&) { return Status(); };
@@ -287,22 +286,12 @@ void AttrChanges::confirm(const RoundPtr& round, const s3::Written& written) {
   crash_point("attributes-recorded");
   if (before.kind == Kind::kDirectory) drop_old_forms(before, round->key);
   if (!s.ok()) return end(round, s.error());
-  const auto now = c_.ns.inodes.get(round->ino);
-  end(round, now.ok() ? Result<Entry>(c_.entry(round->ino, *now)) : Result<Entry>(now.error()));
-}
-
-// "dir" and "dir_$folder$" stood for the directory until now.
-void AttrChanges::drop_old_forms(const Inode& inode, const std::string& key) {
-  if (!inode.implicit_dir || key == "/" || key.empty()) return;
-  const std::string bare = key.substr(0, key.size() - 1);
-  if (c_.ns.options.compat_dir) removals_.drop_key(bare + std::string(kFolderSuffix), inode.parent);
-  if (inode.source != AttrSource::kHead) return;
-  removals_.drop_key(bare, inode.parent);
-  const auto state = c_.records.load(inode.parent, inode.name);
-  if (!state.ok() || !state->is_marker()) return;
-  Notices notices;
-  MutexLock lock(c_.ns.dir_lock(inode.parent));
-  c_.records.remove_locked(inode.parent, inode.name, c_.ns.now(), notices);
+  const auto answer = [this, round](const Status&) { end(round, c_.entry(round->ino)); };
+  // A copy within the second in which the object was made has its ETag and its time: after a crash nothing on
+  // the server would tell that the record is the older one.
+  const bool told = written.etag != before.etag || written.last_modified != before.last_modified_s;
+  if (told) return answer(Status());
+  c_.ns.store().apply({}, c_.outstanding.wrap(answer));
 }
 
 void AttrChanges::end(const RoundPtr& round, const Result<Entry>& result) {

@@ -112,6 +112,11 @@ Entry ChangeContext::entry(uint64_t ino, const Inode& inode) const {
   return out;
 }
 
+Result<Entry> ChangeContext::entry(uint64_t ino) const {
+  const auto inode = ns.inodes.get(ino);
+  return inode.ok() ? Result<Entry>(entry(ino, *inode)) : Result<Entry>(inode.error());
+}
+
 meta::Ext ChangeContext::ext_of_ino(uint64_t ino) {
   auto ext = load_record<meta::Ext>(ns.store(), Table::kExt, meta::id_key(ino));
   return ext.ok() && *ext ? std::move(**ext) : meta::Ext();

@@ -92,6 +92,7 @@ struct ChangeContext {
   // The key of a name that may be made: kNameTooLong, kInvalid ("", ".", ".."), kNotFound (no such
   // directory).
   Result<std::string> key_for(uint64_t parent, const std::string& name, bool is_dir);
+  Result<Entry> entry(uint64_t ino) const;  // as the record has it
   Entry entry(uint64_t ino, const meta::Inode& inode) const;
   s3::SentHeaders headers(const meta::Inode& inode, const meta::Ext& ext, std::string_view key) const {
     return object_headers(inode, ext, key, options);

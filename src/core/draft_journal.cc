@@ -1,5 +1,6 @@
 #include "core/draft_journal.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -113,6 +114,22 @@ Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s) {
     batch.put(Table::kDirty, be64(draft.ino()) + be64(static_cast<uint64_t>(r.offset)),
               extent_value(r.length));
   return batch;
+}
+
+void put_draft_cut(meta::MetaStore& store, Batch& batch, uint64_t ino, int64_t size) {
+  const auto known = store.get(Table::kState, mark_key(ino));
+  auto mark = known.ok() && known->has_value() ? decode(mark_key(ino), **known) : std::nullopt;
+  if (!mark) return;
+  mark->base_len = std::min(mark->base_len, size);
+  batch.put(Table::kState, mark_key(ino), encode(*mark));
+  for (const Range& r : read_extents(store, ino).all()) {
+    std::string key = be64(ino) + be64(static_cast<uint64_t>(r.offset));
+    if (r.offset >= size) {
+      batch.erase(Table::kDirty, std::move(key));
+    } else if (r.offset + r.length > size) {
+      batch.put(Table::kDirty, std::move(key), extent_value(size - r.offset));
+    }
+  }
 }
 
 void put_draft_end(meta::MetaStore& store, Batch& batch, uint64_t ino) {

@@ -37,6 +37,8 @@ meta::File modified_file(uint64_t ino, const Draft::Start& start, int64_t now_s)
 meta::Batch durable_draft(meta::MetaStore& store, const Draft& draft, int64_t now_s);
 // The mark alone, with what is about to be sent.
 meta::Batch sent_mark(const Draft& draft);
+// The file is about to be cut to `size`.
+void put_draft_cut(meta::MetaStore& store, meta::Batch& batch, uint64_t ino, int64_t size);
 // Takes the mark and the extents away.
 void put_draft_end(meta::MetaStore& store, meta::Batch& batch, uint64_t ino);
 // The inode is being changed: its source and its name's pin are the draft's.

@@ -239,6 +239,9 @@ void DraftTable::uploaded(const std::shared_ptr<Draft>& draft, const Draft::Snap
     draft->saved(snapshot, written->etag, std::move(base));
     record_saved(*draft, snapshot, *written);
     crash_point("upload-recorded");
+    // The same bytes within the same second: after a crash nothing on the server would tell that the record
+    // is older.
+    if (written->etag == snapshot.base_etag) (void)store_.flush();
   } else {
     draft->not_saved();
     if (is_conflict(written.error()) && !draft->unlinked()) conflict(draft, written.error());
@@ -348,7 +351,7 @@ void DraftTable::finish(const std::shared_ptr<Draft>& draft, const Draft::Snapsh
     return;
   }
   space_.draft_ended(state.fid);
-  if (!cached) space_.evict(state.fid);  // empty, or it cannot be read back
+  if (!cached) drop_file(state.fid);  // empty, or it cannot be read back
   draft->durable = false;
   // Still under begin_mu: the pin that comes off is not that of a writer who begins anew.
   if (mutations_) mutations_->uploaded(draft->ino());

@@ -56,6 +56,7 @@ DraftTable::~DraftTable() {
     if (!draft->begun() || draft->unlinked() || !draft->dirty()) continue;
     if (Status s = persist(*draft); !s.ok()) log::error("unsaved file {}: {}", ino, s.error().message);
   }
+  (void)store_.flush();  // what it was to tell us
 }
 
 std::shared_ptr<Draft> DraftTable::find(uint64_t ino) {
@@ -116,23 +117,6 @@ void DraftTable::drop_if_idle(const std::shared_ptr<Draft>& draft) {
   if (draft->writers > 0 || draft->saving || draft->begun() || draft->dirty()) return;
   drafts_.erase(it);
   count_.store(drafts_.size(), std::memory_order_release);
-}
-
-// Unlinked, and the last handle is gone: nothing of it is needed any more.
-void DraftTable::discard(const std::shared_ptr<Draft>& draft) {
-  if (readers_.any(draft->ino())) return;
-  {
-    MutexLock lock(mu_);
-    const auto it = drafts_.find(draft->ino());
-    if (it == drafts_.end() || it->second != draft || draft->writers > 0 || draft->saving) return;
-    drafts_.erase(it);
-    count_.store(drafts_.size(), std::memory_order_release);
-  }
-  // A part on its way would make the server keep what is aborted before it arrives.
-  draft->session().when_idle([this, draft] { uploader_.abandon(*draft); });
-  forget_draft_records(store_, draft->ino());
-  if (const uint64_t fid = draft->state().fid; fid != 0) space_.evict(fid);
-  relieve();
 }
 
 std::shared_ptr<Draft> DraftTable::active(uint64_t ino, uint64_t version) {
@@ -285,6 +269,9 @@ Status DraftTable::truncate(const std::shared_ptr<Draft>& draft, int64_t size) {
   if (size == 0 && draft->fresh && !draft->begun() && draft->attributes_changed()) {
     changed(draft, 0);
     return {};
+  }
+  if (draft->durable && size < draft->size()) {
+    if (Status s = record_cut(*draft, size); !s.ok()) return s;
   }
   auto now = change(draft, size == 0, [&] { return draft->truncate(size); });
   return now.ok() ? Status() : Status(now.error());

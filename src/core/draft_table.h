@@ -147,6 +147,8 @@ class DraftTable : public DraftHost, public DraftRoom {
   bool answer_waiters(const std::shared_ptr<Draft>& draft, uint64_t generation, const Status& outcome);
   void record_saved(Draft& draft, const Draft::Snapshot& snapshot, const s3::Written& written);
   void finish(const std::shared_ptr<Draft>& draft, const Draft::Snapshot& snapshot);
+  Status record_cut(Draft& draft, int64_t size);
+  void drop_file(uint64_t fid);
   void conflict(const std::shared_ptr<Draft>& draft, const Error& why);
   void drop_if_idle(const std::shared_ptr<Draft>& draft);
   void discard(const std::shared_ptr<Draft>& draft);

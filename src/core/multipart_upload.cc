@@ -91,8 +91,9 @@ void MultipartUpload::copy(const PlannedPart& part) {
   request.source_if_match = snapshot_.base_etag;
   up_.s3_.copy_part(std::move(request), [self = shared_from_this(), part](Result<s3::Written> written) {
     crash_point("part-copied");
-    // The version this builds on is gone, which is what a replaced one is.
-    if (written.is(Code::kNotFound) && !forgotten(written.error()))
+    // The version this builds on is gone, or a shorter one is there (versitygw looks at the range first):
+    // which is what a replaced one is.
+    if ((written.is(Code::kNotFound) && !forgotten(written.error())) || written.is(Code::kInvalid))
       written = Error{Code::kStale, written.error().message};
     if (written.ok() && !written->crc32c && self->draft_->session().checksums()) {
       self->up_.copies_lose_checksums_ = true;

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "core/attributes.h"
 #include "core/namespace_names.h"
 
 namespace s3cache::core {
@@ -243,7 +244,12 @@ void Removals::verify(const RemovalPtr& removal) {
         want.is_dir || info->last_modified == 0 ||
         (want.last_modified_s != 0 ? info->last_modified <= want.last_modified_s
                                    : info->last_modified <= want.made_at_ns / 1'000'000'000 + 1);
-    if (!same || !older) {
+    // An upload that was on its way when the name went is a later version, but no later than the removal.
+    const std::string* ctime = info->header("x-amz-meta-ctime");
+    const auto written_at = ctime != nullptr ? parse_time_ns(*ctime) : std::nullopt;
+    const bool before = written_at && *written_at <= want.made_at_ns;
+    if (before) removal->intent.etag = info->etag;
+    if (!before && (!same || !older)) {
       log::warn("{} was removed here, but the server has a later version: it stays", want.key);
       c_.edits.reveal(removal->seq, want);
       c_.ledger.end(removal->change);

@@ -302,7 +302,9 @@ void TreeRename::list_source(const JobPtr& job) {
       for (const auto& [tail, object] : *source) {
         const auto copy = job->there.find(tail);
         if (copy == job->there.end() || copy->second.size != object.size) continue;
-        if (object.last_modified > job->intent.made_at_ns / 1'000'000'000 + 1) continue;
+        // A directory's own object may have the time at which the last name below it went (versitygw).
+        const bool folder = object.size == 0 && (tail.empty() || tail.back() == '/');
+        if (!folder && object.last_modified > job->intent.made_at_ns / 1'000'000'000 + 1) continue;
         Item item;
         item.tail = tail;
         item.etag = object.etag;
