@@ -14,6 +14,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/sync.h"
 #include "cache/cache_dir_open.h"
@@ -263,6 +264,7 @@ Result<std::unique_ptr<CacheDir>> CacheDir::open(const CacheDirOptions& options)
 }
 
 std::string boot_id() {
+  if (auto set = test_setting("S3CACHE_TEST_BOOT_ID")) return *set;
   UniqueFd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
   char buffer[64];
   const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof(buffer)) : 0;

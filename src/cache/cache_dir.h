@@ -97,6 +97,7 @@ class CacheDir {
 std::string folder_name(const CacheDirOptions& options);
 
 // The kernel's boot id: another one than the store's means the machine went down in between.
+// S3CACHE_TEST_BOOT_ID overrides it.
 std::string boot_id();
 
 }  // namespace s3cache::cache
