@@ -73,6 +73,10 @@ TEST_CASE_METHOD(Copies, "a file that is emptied first takes a copy, unless some
   auto cached = open("old");
   REQUIRE(cached.ok());
   CHECK(read_all(*cached).size() == 3 << 20);
+  // In the cache whole: only then it is changed in place.
+  for (int i = 0; i < 6000 && !(*cached)->sealed(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  REQUIRE((*cached)->sealed());
   const bool reader = GENERATE(false, true);
   if (!reader) cached->reset();
   auto to = open_to_write("old", true);
