@@ -287,9 +287,10 @@ void AttrChanges::confirm(const RoundPtr& round, const s3::Written& written) {
   if (before.kind == Kind::kDirectory) drop_old_forms(before, round->key);
   if (!s.ok()) return end(round, s.error());
   const auto answer = [this, round](const Status&) { end(round, c_.entry(round->ino)); };
-  // A copy within the second in which the object was made has its ETag and its time: after a crash nothing on
-  // the server would tell that the record is the older one.
-  const bool told = written.etag != before.etag || written.last_modified != before.last_modified_s;
+  // A copy within the second in which the object was made has its ETag and its time, or a PUT did not say
+  // that time: after a crash nothing on the server would tell that the record is the older one.
+  const bool told = written.etag != before.etag ||
+                    (before.last_modified_s != 0 && written.last_modified != before.last_modified_s);
   if (told) return answer(Status());
   c_.ns.store().apply({}, c_.outstanding.wrap(answer));
 }
