@@ -10,15 +10,11 @@ import time
 
 import pytest
 from lib import crash_writer
-from lib.crash_promises import WRITER, check
+from lib.crash_promises import WRITER, check, data_files
 from lib.fixtures import LONG
 from lib.s3server import wait_for
 
 ROUNDS = 500 if LONG else 8
-
-
-def data_files(cache_dir):
-    return sum(len(names) for path, _, names in os.walk(cache_dir) if os.sep + "data" in path)
 
 
 @pytest.mark.deadline(240)

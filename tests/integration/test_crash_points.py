@@ -18,6 +18,7 @@ import time
 import pytest
 from lib import crash_ops
 from lib.crash_model import Manifest, Node, blob, bytes_of, differences, same, scan
+from lib.crash_promises import data_files
 from lib.fixtures import LONG
 from lib.guardian import lazy_unmount
 from lib.s3server import PROJECT, wait_for
@@ -171,10 +172,6 @@ def read_or_stale(path):
         if e.errno != errno.ESTALE:
             raise
         return None
-
-
-def data_files(cache_dir):
-    return sum(len(names) for path, _, names in os.walk(cache_dir) if os.sep + "data" in path)
 
 
 @pytest.mark.deadline(150)

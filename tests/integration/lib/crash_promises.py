@@ -44,3 +44,8 @@ def check(folder, manifest):
         generation = int.from_bytes(block[4:12], "little")
         assert block == crash_writer.record(n, generation), f"{folder}: record {n} is torn"
         assert generation >= table.get(n, 0), f"{folder}: record {n} fell back to {generation} from {table[n]}"
+
+
+def data_files(cache_dir):
+    """How many cache files lie there, of any mount."""
+    return sum(len(names) for path, _, names in os.walk(cache_dir) if os.sep + "data" in path)
