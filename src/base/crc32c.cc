@@ -1,7 +1,6 @@
 #include "base/crc32c.h"
 
 #include <array>
-#include <cstring>
 
 #include "base/crc32c_impl.h"
 
@@ -26,12 +25,6 @@ constexpr Table make_table() {
 }
 
 constexpr Table kTable = make_table();
-
-uint64_t load64(const uint8_t* p) {
-  uint64_t v;
-  std::memcpy(&v, p, 8);
-  return v;
-}
 
 }  // namespace
 

@@ -4,10 +4,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace s3cache::crc32c_detail {
 
 constexpr uint32_t kPoly = 0x82f63b78;  // 0x1EDC6F41 with its bits reversed
+
+inline uint64_t load64(const uint8_t* p) {
+  uint64_t v;
+  std::memcpy(&v, p, 8);
+  return v;
+}
 
 uint32_t update_table(uint32_t c, const uint8_t* p, size_t n);
 // REQUIRES: have_sse42().

@@ -112,20 +112,26 @@ void CacheFile::note_lost() {
 
 // Opens the file of an earlier mount and checks that its size is still the object's.
 Result<UniqueFd> CacheFile::open_existing() {
-  Result<UniqueFd> fd = dir_.open_file(fid_, true);
-  if (!fd.ok()) return fd;
-  struct stat st;
-  if (::fstat(fd->get(), &st) != 0) return errno_error(errno, "stat " + dir_.file_path(fid_));
-  if (st.st_size == size_) return fd;
+  auto file = open_as_it_is();
+  if (!file.ok()) return file.error();
+  if (file->bytes == size_) return std::move(file->fd);
   {
     MutexLock lock(mu_);
     if (registered_)
       return Error{Code::kCorrupt,
-                   fmt::format("{} has {} bytes instead of {}", dir_.file_path(fid_), st.st_size, size_)};
-    drop(st.st_size, size_);  // what was cut off would read as zeros
+                   fmt::format("{} has {} bytes instead of {}", dir_.file_path(fid_), file->bytes, size_)};
+    drop(file->bytes, size_);  // what was cut off would read as zeros
   }
-  if (::ftruncate(fd->get(), size_) != 0) return errno_error(errno, "resize " + dir_.file_path(fid_));
-  return fd;
+  if (::ftruncate(file->fd.get(), size_) != 0) return errno_error(errno, "resize " + dir_.file_path(fid_));
+  return std::move(file->fd);
+}
+
+Result<CacheFile::Opened> CacheFile::open_as_it_is() {
+  Result<UniqueFd> fd = dir_.open_file(fid_, true);
+  if (!fd.ok()) return fd.error();
+  struct stat st;
+  if (::fstat(fd->get(), &st) != 0) return errno_error(errno, "stat " + dir_.file_path(fid_));
+  return Opened{std::move(*fd), st.st_size};
 }
 
 bool CacheFile::block_complete(int64_t block) const { return map_.covers(block * kCrcBlock, kCrcBlock); }

@@ -138,7 +138,11 @@ class CacheFile {
   Result<Fd> acquire();
   void note_lost() EXCLUDES(mu_);
   Result<UniqueFd> open_existing();
-  Result<UniqueFd> open_as_it_is();
+  struct Opened {
+    UniqueFd fd;
+    int64_t bytes = 0;
+  };
+  Result<Opened> open_as_it_is();
 
   int64_t block_bytes(int64_t block) const { return std::min(kCrcBlock, size_ - block * kCrcBlock); }
   bool block_complete(int64_t block) const REQUIRES(mu_);

@@ -1,6 +1,5 @@
 // CacheFile: reading and verifying.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include "base/crc32c.h"
 #include "cache/cache_file.h"
@@ -137,17 +136,13 @@ Result<std::vector<Run>> CacheFile::scrub(int64_t offset, int64_t length) {
   return bad_runs;
 }
 
-Result<UniqueFd> CacheFile::open_as_it_is() {
-  Result<UniqueFd> fd = dir_.open_file(fid_, true);
-  if (!fd.ok()) return fd;
-  struct stat st;
-  if (::fstat(fd->get(), &st) != 0) return errno_error(errno, "stat " + dir_.file_path(fid_));
-  if (st.st_size == size_) return fd;
-  return Error{Code::kBusy, dir_.file_path(fid_) + " is being written"};
-}
-
 Result<int64_t> CacheFile::absorb(int64_t offset, int64_t length) {
-  const Result<Fd> fd = fds_.acquire(fid_, [this] { return open_as_it_is(); });
+  const Result<Fd> fd = fds_.acquire(fid_, [this]() -> Result<UniqueFd> {
+    auto file = open_as_it_is();
+    if (!file.ok()) return file.error();
+    if (file->bytes == size_) return std::move(file->fd);
+    return Error{Code::kBusy, dir_.file_path(fid_) + " is being written"};
+  });
   if (!fd.ok()) return fd.error();
   int64_t marked = 0;
   {

@@ -295,6 +295,20 @@ void AttrChanges::confirm(const RoundPtr& round, const s3::Written& written) {
   c_.ns.store().apply({}, c_.outstanding.wrap(answer));
 }
 
+// "dir" and "dir_$folder$" stood for the directory until now.
+void AttrChanges::drop_old_forms(const Inode& inode, const std::string& key) {
+  if (!inode.implicit_dir || key == "/" || key.empty()) return;
+  const std::string bare = key.substr(0, key.size() - 1);
+  if (c_.ns.options.compat_dir) removals_.drop_key(bare + std::string(kFolderSuffix), inode.parent);
+  if (inode.source != AttrSource::kHead) return;
+  removals_.drop_key(bare, inode.parent);
+  const auto state = c_.records.load(inode.parent, inode.name);
+  if (!state.ok() || !state->is_marker()) return;
+  Notices notices;
+  MutexLock lock(c_.ns.dir_lock(inode.parent));
+  c_.records.remove_locked(inode.parent, inode.name, c_.ns.now(), notices);
+}
+
 void AttrChanges::end(const RoundPtr& round, const Result<Entry>& result) {
   if (!result.ok() && result.code() != Code::kCancelled) {
     for (const uint64_t seq : std::exchange(round->promised, {})) {

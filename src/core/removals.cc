@@ -216,8 +216,10 @@ void Removals::release_held(const std::string& key_prefix) {
     MutexLock lock(mu_);
     if (key_prefix.ends_with('/')) {  // a file of the directory's name
       const auto file = held_.find(key_prefix.substr(0, key_prefix.size() - 1));
-      if (file != held_.end()) freed.push_back(std::move(file->second));
-      if (file != held_.end()) held_.erase(file);
+      if (file != held_.end()) {
+        freed.push_back(std::move(file->second));
+        held_.erase(file);
+      }
     }
     for (auto it = held_.lower_bound(key_prefix); it != held_.end() && it->first.starts_with(key_prefix);) {
       if (it->first != key_prefix && !key_prefix.empty() && key_prefix.back() != '/') break;
@@ -245,7 +247,7 @@ void Removals::verify(const RemovalPtr& removal) {
         (want.last_modified_s != 0 ? info->last_modified <= want.last_modified_s
                                    : info->last_modified <= want.made_at_ns / 1'000'000'000 + 1);
     // An upload that was on its way when the name went is a later version, but no later than the removal.
-    const std::string* ctime = info->header("x-amz-meta-ctime");
+    const std::string* ctime = info->header(kCtimeHeader);
     const auto written_at = ctime != nullptr ? parse_time_ns(*ctime) : std::nullopt;
     const bool before = written_at && *written_at <= want.made_at_ns;
     if (before) removal->intent.etag = info->etag;

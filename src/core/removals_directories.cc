@@ -148,18 +148,4 @@ void Removals::discard(uint64_t ino, bool is_dir) {
   kept_[ino] = seq;
 }
 
-// "dir" and "dir_$folder$" stood for the directory until now.
-void AttrChanges::drop_old_forms(const Inode& inode, const std::string& key) {
-  if (!inode.implicit_dir || key == "/" || key.empty()) return;
-  const std::string bare = key.substr(0, key.size() - 1);
-  if (c_.ns.options.compat_dir) removals_.drop_key(bare + std::string(kFolderSuffix), inode.parent);
-  if (inode.source != meta::AttrSource::kHead) return;
-  removals_.drop_key(bare, inode.parent);
-  const auto state = c_.records.load(inode.parent, inode.name);
-  if (!state.ok() || !state->is_marker()) return;
-  Notices notices;
-  MutexLock lock(c_.ns.dir_lock(inode.parent));
-  c_.records.remove_locked(inode.parent, inode.name, c_.ns.now(), notices);
-}
-
 }  // namespace s3cache::core
